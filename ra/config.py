@@ -1,0 +1,169 @@
+"""The experiment's configuration: checked once against the schema, then typed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.exceptions import best_match
+
+from ra.errors import UserError, unknown
+
+
+@dataclass(frozen=True)
+class Network:
+    """Architecture and size of P or T; None is the architecture's own default."""
+
+    arch: str
+    channels: int | None
+    blocks: int | None
+
+
+@dataclass(frozen=True)
+class Config:
+    """A valid configuration; the keys are explained in workflow/schemas/config.schema.yaml."""
+
+    data: str
+    dataset: str
+    results: Path
+    seeds: tuple[int, ...]
+    images: dict[str, Any]
+    tasks: dict[str, dict[str, Any]]
+    train_recognizers: tuple[str, ...]
+    evaluate_recognizers: tuple[str, ...]
+    weights: str
+    recognizer_schedules: dict[str, dict[str, Any]]
+    processor: Network
+    transformer: Network
+    processor_schedule: dict[str, Any]
+    objectives: dict[str, tuple[float, ...]]
+    runtime: dict[str, Any]
+    tracking: dict[str, Any]
+    paper: bool
+
+    @property
+    def recognizers(self) -> tuple[str, ...]:
+        """Every R of the experiment, once."""
+        return tuple(dict.fromkeys(self.train_recognizers + self.evaluate_recognizers))
+
+
+def load_config(given: Mapping[str, Any], schema_path: Path) -> Config:
+    """Fill in the schema's defaults and check ``given``.
+
+    Raises:
+        UserError: one line that names the key, what is wrong and what is allowed.
+    """
+    schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
+    filled = _numbers(dict(given))
+    _fill(filled, schema, schema["$defs"])
+    error = best_match(Draft202012Validator(schema).iter_errors(filled))
+    if error:
+        raise _one_line(error)
+    _check_names(filled)
+    return _typed(filled)
+
+
+def _numbers(value: Any) -> Any:
+    """A copy in which text such as 1e-3, a float to people but not to YAML 1.1, is a float."""
+    if isinstance(value, Mapping):
+        return {key: _numbers(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_numbers(part) for part in value]
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
+        return float(value)
+    return value
+
+
+def _fill(config: Any, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> None:
+    """Write the schema's defaults into ``config`` where a key is missing."""
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].rpartition("/")[2]]
+    if not isinstance(config, dict):
+        return
+    for key, part in schema.get("properties", {}).items():
+        if "default" in part:
+            config.setdefault(key, deepcopy(part["default"]))
+        _fill(config.get(key), part, definitions)
+
+
+def _one_line(error: ValidationError) -> UserError:
+    key = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        extra = sorted(set(error.instance) - set(error.schema.get("properties", {})))[0]
+        where = f"config key {key}." if key else "config key "
+        return UserError(where + str(unknown("key", str(extra), error.schema["properties"])))
+    if error.validator == "required":
+        return UserError(f"config{f' key {key}' if key else ''}: {error.message}")
+    wanted = error.schema.get("description", "")
+    hint = f" ({wanted})" if wanted else ""
+    return UserError(f"config key {key}: {error.message}{hint}".replace("\n", " "))
+
+
+def _check_names(config: dict[str, Any]) -> None:
+    """What a schema cannot know: the registries' names and how values fit together."""
+    # Imported here: they bring torch, which the schema's own errors need not wait for.
+    from ra.data.degradations import build_task
+    from ra.models.processors import PROCESSORS
+    from ra.objectives import canonical_mode
+
+    for name, settings in config["tasks"].items():
+        scale = build_task(name, **(settings or {})).scale
+        if config["images"]["crop"] % scale:
+            raise UserError(
+                f"config key images.crop: {config['images']['crop']} px is not divisible by "
+                f"tasks.{name}.factor {scale}; choose a multiple"
+            )
+    resize, crop = config["images"]["resize"], config["images"]["crop"]
+    if resize is not None and resize < crop:
+        raise UserError(f"config key images.resize: {resize} px is below images.crop of {crop} px")
+    for name, lambdas in config["objectives"].items():
+        for weight in _as_list(lambdas):
+            canonical_mode(name, weight)
+        if name == "plain" and _as_list(lambdas) != [0]:
+            raise UserError("config key objectives.plain: lambda must be 0; use ra for others")
+    for key in ("processor", "transformer"):
+        PROCESSORS.get(config[key]["arch"])
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _typed(config: dict[str, Any]) -> Config:
+    recognizers = config["recognizers"]
+    names = dict.fromkeys(recognizers["train"] + recognizers["evaluate"])
+    for name in recognizers["overrides"].keys() - names.keys():
+        raise UserError(f"config key recognizers.overrides.{unknown('recognizer', name, names)}")
+    data = config["data"]
+    folder = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(data).resolve().name) or "data"
+    networks = {
+        key: Network(*(config[key][part] for part in ("arch", "channels", "blocks")))
+        for key in ("processor", "transformer")
+    }
+    return Config(
+        data=data,
+        dataset=config["dataset"] or ("embedded" if data.startswith("embedded") else folder),
+        results=Path(config["results"]),
+        seeds=tuple(config["seeds"]),
+        images=config["images"],
+        tasks={name: settings or {} for name, settings in config["tasks"].items()},
+        train_recognizers=tuple(recognizers["train"]),
+        evaluate_recognizers=tuple(recognizers["evaluate"]),
+        weights=recognizers["weights"],
+        recognizer_schedules={
+            name: {**recognizers["schedule"], **recognizers["overrides"].get(name, {})}
+            for name in names
+        },
+        processor_schedule=config["processor"]["schedule"],
+        objectives={k: tuple(_as_list(v)) for k, v in config["objectives"].items()},
+        runtime=config["runtime"],
+        tracking=config["tracking"],
+        paper=config["paper"],
+        **networks,
+    )

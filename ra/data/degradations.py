@@ -1,0 +1,147 @@
+"""The tasks as degradations: clean uint8 crops -> degraded input (method.md, "Degradations").
+
+The target is always the clean crop. A further task is one class here and its registry line.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from ra.errors import UserError
+from ra.registry import Registry
+
+TASKS = Registry("task")
+
+# An image's random numbers are a function of (seed, epoch, index) alone, so they are the same
+# for any number of workers and after a resume. VALIDATION stands in for the epoch of validation
+# images, whose noise is fixed per image index whatever the seed of the experiment.
+VALIDATION = 2**16 - 1
+Key = tuple[int, int, int]
+
+
+def random_generator(key: Key, stream: int) -> np.random.Generator:
+    """Counter-based generator of one image: key (seed, epoch, index) and a stream number.
+
+    Streams keep independent uses of the same image (crop, noise, order) apart.
+    """
+    seed, epoch, index = key
+    return np.random.Generator(np.random.Philox(key=[seed * 16 + stream, epoch << 48 | index]))
+
+
+@dataclass(frozen=True)
+class SuperResolution:
+    """`sr`: bicubic down-sampling, antialiased as PIL does it (equal to 1/255).
+
+    Args:
+        factor: up-scaling factor the processor has to undo; a power of two.
+    """
+
+    factor: int = 4
+
+    def __post_init__(self) -> None:
+        if self.factor < 2 or self.factor & (self.factor - 1):
+            raise UserError(f"factor: {self.factor} is not a power of two of at least 2")
+
+    @property
+    def scale(self) -> int:
+        return self.factor
+
+    def degrade(self, target: Tensor, keys: Sequence[Key]) -> Tensor:
+        """uint8 (N, 3, H, W) -> uint8 (N, 3, H/factor, W/factor)."""
+        height, width = target.shape[-2:]
+        if height % self.factor or width % self.factor:
+            raise UserError(
+                f"crop: {height}x{width} px is not divisible by the sr factor {self.factor}"
+            )
+        size = (height // self.factor, width // self.factor)
+        return F.interpolate(target, size=size, mode="bicubic", antialias=True)
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """`dn`: additive Gaussian noise, clamped to [0, 1].
+
+    Args:
+        sigma: standard deviation of the noise, in units of the full range [0, 1].
+    """
+
+    sigma: float = 0.1
+    scale = 1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma <= 1:
+            raise UserError(f"sigma: {self.sigma} is not in (0, 1]")
+
+    def degrade(self, target: Tensor, keys: Sequence[Key]) -> Tensor:
+        """uint8 (N, 3, H, W) -> float32 (N, 3, H, W) in [0, 1]; one generator per image."""
+        shape = tuple(target.shape[1:])
+        noise = np.stack(
+            [random_generator(key, 1).standard_normal(shape, dtype=np.float32) for key in keys]
+        )
+        return (target.float() / 255 + self.sigma * torch.from_numpy(noise)).clamp_(0, 1)
+
+
+@dataclass(frozen=True)
+class JpegDeblocking:
+    """`jpeg`: JPEG compression and decompression in memory.
+
+    Args:
+        quality: libjpeg quality, 1 (worst) to 95.
+    """
+
+    quality: int = 10
+    scale = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quality <= 95:
+            raise UserError(f"quality: {self.quality} is not in 1..95")
+
+    def degrade(self, target: Tensor, keys: Sequence[Key]) -> Tensor:
+        """uint8 (N, 3, H, W) -> uint8 (N, 3, H, W)."""
+        images = target.permute(0, 2, 3, 1).contiguous().numpy()
+        return torch.from_numpy(np.stack([self._round_trip(i) for i in images])).permute(0, 3, 1, 2)
+
+    def _round_trip(self, image: np.ndarray) -> np.ndarray:
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "JPEG", quality=self.quality)
+        return np.asarray(Image.open(buffer))
+
+
+TASKS.register("sr")(SuperResolution)
+TASKS.register("dn")(Denoising)
+TASKS.register("jpeg")(JpegDeblocking)
+
+
+def build_task(name: str, **settings: Any) -> Any:
+    """The degradation called ``name``; settings it does not have are an error, None is default."""
+    task = TASKS.get(name)
+    given = {key: value for key, value in settings.items() if value is not None}
+    known = {field.name for field in fields(task)}
+    for key in given.keys() - known:
+        raise UserError(f"{key}: task {name} has no such setting; it has {', '.join(known)}")
+    return task(**given)
+
+
+def no_processing(degraded: Tensor, scale: int) -> Tensor:
+    """The 'no processing' row: the degraded image itself, bicubically up-sampled for sr.
+
+    Args:
+        degraded: float (N, 3, h, w) in [0, 1].
+        scale: up-scaling factor; 1 returns ``degraded``.
+
+    Returns:
+        float (N, 3, h * scale, w * scale) in [0, 1].
+    """
+    if scale == 1:
+        return degraded
+    size = [side * scale for side in degraded.shape[-2:]]
+    return F.interpolate(degraded, size=size, mode="bicubic", antialias=True).clamp_(0, 1)

@@ -1,0 +1,85 @@
+"""Which device and which arithmetic; hands a free GPU to each job of one machine."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from ra.errors import UserError
+
+
+def visible_gpus() -> list[str]:
+    """GPU ids this process may use, as CUDA_VISIBLE_DEVICES spells them; empty without CUDA."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [gpu.strip() for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if gpu.strip()]
+    return [str(index) for index in range(torch.cuda.device_count())]
+
+
+@contextmanager
+def lease_gpu(gpus: list[str], jobs_per_gpu: int = 1, folder: Path | None = None) -> Iterator[int]:
+    """Hold one of ``gpus`` alone (or with ``jobs_per_gpu - 1`` others); yields its position.
+
+    Snakemake counts GPUs but has no ids: a lock file per GPU and place hands them out. The
+    locks belong to the process, so a killed job frees its GPU.
+
+    Raises:
+        UserError: every place is taken.
+    """
+    folder = folder or Path(tempfile.gettempdir()) / f"ra-gpus-{os.getuid()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in range(jobs_per_gpu):
+        for position, gpu in enumerate(gpus):
+            lock = FileLock(folder / f"gpu-{gpu.replace('/', '_')}-{place}.lock", timeout=0)
+            try:
+                lock.acquire()
+            except Timeout:
+                continue
+            try:
+                yield position
+            finally:
+                lock.release()
+            return
+    raise UserError(
+        f"device: all {len(gpus) * jobs_per_gpu} places on GPUs {', '.join(gpus)} are taken; "
+        "start fewer jobs at once (--resources gpu=N) or raise jobs_per_gpu"
+    )
+
+
+@contextmanager
+def use_device(name: str = "auto", threads: int = 0, jobs_per_gpu: int = 1) -> Iterator[torch.device]:
+    """The device of this job.
+
+    Args:
+        name: ``auto`` (a free GPU, else the CPU), ``cpu``, ``cuda`` (a free GPU) or ``cuda:N``.
+        threads: CPU threads of this process; 0 leaves torch's choice. A setting of the
+            experiment: sums depend on it, results must not depend on the machine.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    # Denormal numbers in nearly-zero gradients cost tens of times a normal multiplication.
+    torch.set_flush_denormal(True)
+    if name not in ("auto", "cpu", "cuda") and not name.startswith("cuda:"):
+        raise UserError(f"device: '{name}' is none of auto, cpu, cuda, cuda:N")
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        yield torch.device("cpu")
+        return
+    if not torch.cuda.is_available():
+        raise UserError(f"device: '{name}' asked for, but this machine has no usable CUDA GPU")
+    if name.startswith("cuda:"):
+        yield torch.device(name)
+        return
+    with lease_gpu(visible_gpus(), jobs_per_gpu) as position:
+        yield torch.device("cuda", position)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Autocast context for ``precision`` fp32 (off) or bf16."""
+    if precision not in ("fp32", "bf16"):
+        raise UserError(f"precision: '{precision}' is neither fp32 nor bf16")
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")

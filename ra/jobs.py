@@ -1,0 +1,313 @@
+"""What one call of the ``ra`` command does, and what one node of the DAG does: nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from ra import tracking
+from ra.data.cache import DatasetInfo, prepare
+from ra.data.datasets import Crops, loader, open_split, validation_keys
+from ra.data.degradations import build_task
+from ra.devices import use_device
+from ra.errors import UserError
+from ra.evaluation import Evaluation, evaluate, recognition, summarise
+from ra.figures import write_heat_map, write_strip
+from ra.files import atomic, write_json
+from ra.models.checkpoints import load_processor, load_recognizer, read_header, save_model
+from ra.models.processors import build_processor
+from ra.models.recognizers import build_recognizer, freeze, load_class_index
+from ra.objectives import OBJECTIVES, Classification, canonical_mode
+from ra.training import Objective, Runtime, Schedule, settings_of, train
+
+EVALUATION_BATCH = 100
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where images come from: a prepared data set, or a plain folder with its sizes in pixels."""
+
+    data: Path
+    resize: int | None = 256
+    crop: int = 224
+
+    def open(self, split: str):
+        return open_split(self.data, split, self.resize, self.crop)
+
+
+@dataclass(frozen=True)
+class Device:
+    """``--device``, ``--threads`` and ``--jobs-per-gpu`` of a job."""
+
+    name: str = "auto"
+    threads: int = 0
+    jobs_per_gpu: int = 1
+
+    def use(self):
+        return use_device(self.name, self.threads, self.jobs_per_gpu)
+
+
+def run_prepare(data: str, save_dir: Path, name: str | None, **options: Any) -> DatasetInfo:
+    """Prepare ``embedded`` photographs, ``embedded-tune`` (only their training half, split
+    again, on which settings are chosen), or the folder ``data``."""
+    root = Path(data)
+    if data in ("embedded", "embedded-tune"):
+        from ra.data.photographs import write_image_folder
+
+        root = save_dir / "images"
+        split = "tune" if data.endswith("tune") else "final"
+        write_image_folder(root, tile=options["resize"] or 40, split=split)
+    return prepare(root, save_dir, name=name or data, **options)
+
+
+def run_train_recognizer(
+    source: Source,
+    arch: str,
+    weights: str,
+    classes: Path | None,
+    schedule: Schedule,
+    runtime: Runtime,
+    device: Device,
+    save_dir: Path,
+) -> None:
+    """Train R from scratch on clean images, or store pretrained ``weights`` for these classes."""
+    split = source.open("train")
+    header = {"kind": "recognizer", "arch": arch, "classes": list(split.info.classes)}
+    header |= {"data": split.info.name, "data_digest": split.info.digest, "weights": weights}
+    if weights != "scratch":
+        recognizer = build_recognizer(arch, None, weights)
+        recognizer.select(load_class_index(list(split.info.classes), classes))
+        save_model(save_dir / "recognizer.safetensors", recognizer, header)
+        pd.DataFrame().to_csv(save_dir / "training.csv")
+        return
+    torch.manual_seed(runtime.seed)
+    recognizer = build_recognizer(arch, len(split.info.classes), None)
+    settings = settings_of(schedule, runtime, name=f"R {arch}", **header)
+    with device.use() as where, _tracked("train-recognizer", settings, save_dir, where) as run:
+        history = _train(
+            Classification(recognizer), Crops(split, None), schedule, runtime, where, save_dir,
+            settings, run,
+        )
+        score = _clean_accuracy(freeze(recognizer), source, runtime, where)
+        run.log_metrics(score, step=len(history))
+        model = save_dir / "recognizer.safetensors"
+        _finish(save_dir, {model: recognizer}, {**header, **score}, history, run)
+
+
+def _clean_accuracy(recognizer, source: Source, runtime: Runtime, where) -> dict[str, float]:
+    """Top-1 and top-5 (%) on clean validation images."""
+    crops = Crops(source.open("val"), None)
+    batches = loader(crops, validation_keys(len(crops), EVALUATION_BATCH), runtime.workers, where)
+    hits = []
+    with torch.inference_mode():
+        for batch in batches:
+            batch = batch.to(where)
+            hits.append(pd.DataFrame(
+                {k: v.cpu() for k, v in recognition(recognizer(batch.target), batch.label).items()}
+            ))
+    means = pd.concat(hits)[["top1", "top5"]].mean() * 100
+    return {f"clean_{name}": float(value) for name, value in means.items()}
+
+
+def run_train(
+    source: Source,
+    task_name: str,
+    task_settings: dict[str, Any],
+    mode: str,
+    weight: float,
+    arch: str,
+    recognizer_file: Path | None,
+    processor: dict[str, Any],
+    transformer: dict[str, Any],
+    schedule: Schedule,
+    runtime: Runtime,
+    device: Device,
+    save_dir: Path,
+) -> None:
+    """Train P (and T) and write processor.safetensors, transformer.safetensors, training.csv.
+
+    Args:
+        processor, transformer: ``arch`` and its sizes; None keeps the architecture's own.
+        recognizer_file: the fixed R; without it torchvision's pretrained ``arch`` is taken.
+    """
+    objective_name = canonical_mode(mode, weight)
+    task = build_task(task_name, **task_settings)
+    split = source.open("train")
+    if split.info.crop % task.scale:
+        raise UserError(f"crop: {split.info.crop} px is not divisible by the sr factor {task.scale}")
+    fixed = None
+    if objective_name != "plain":
+        fixed = _training_recognizer(arch, recognizer_file, split.info)
+    torch.manual_seed(runtime.seed)
+    networks = {"processor": build_processor(scale=task.scale, **_given(processor))}
+    if objective_name == "ra_transformer":
+        networks["transformer"] = build_processor(scale=1, **_given(transformer))
+    objective = OBJECTIVES.get(objective_name)(recognizer=fixed, weight=weight, **networks)
+    identity = {
+        "dataset": split.info.name,
+        "task": task_name,
+        "objective": objective_name,
+        "lambda": weight,
+        "recognizer": "-" if fixed is None else arch,
+    }
+    settings = settings_of(
+        schedule,
+        runtime,
+        name=" ".join(str(part) for part in list(identity.values())[1:]),
+        **identity,
+        **task_settings,
+        data_digest=split.info.digest,
+        processor=processor,
+        transformer=transformer if "transformer" in networks else None,
+    )
+    with device.use() as where, _tracked("train", settings, save_dir, where) as run:
+        if fixed is not None:
+            fixed.to(where, memory_format=torch.channels_last)
+        history = _train(
+            objective, Crops(split, task), schedule, runtime, where, save_dir, settings, run
+        )
+        models = {save_dir / f"{kind}.safetensors": module for kind, module in networks.items()}
+        _finish(save_dir, models, {"settings": settings, **identity, "seed": runtime.seed,
+                                   "task_settings": task_settings}, history, run)
+
+
+def _given(sizes: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in sizes.items() if value is not None}
+
+
+def _training_recognizer(arch: str, path: Path | None, info: DatasetInfo) -> nn.Module:
+    """The fixed R: a stored one, or torchvision's pretrained one for ImageNet folders."""
+    if path is None:
+        recognizer = build_recognizer(arch, None, "DEFAULT")
+        recognizer.select(load_class_index(list(info.classes), None))
+        return freeze(recognizer)
+    header = read_header(path)
+    if header["classes"] != list(info.classes):
+        raise UserError(
+            f"{path}: knows {len(header['classes'])} classes, which are not the "
+            f"{len(info.classes)} of {info.root}; train or import R on this data"
+        )
+    return freeze(load_recognizer(path))
+
+
+def _tracked(kind: str, settings: dict[str, Any], save_dir: Path, where: torch.device, **more):
+    """The MLflow run of a training; a training that resumes continues its run."""
+    note = save_dir / "run.json"
+    resumed = json.loads(note.read_text())["run_id"] if _state(save_dir).exists() else None
+    tags = {key: str(settings[key]) for key in
+            ("dataset", "task", "objective", "lambda", "recognizer", "arch", "data")
+            if key in settings}
+    params = {**settings, "device": _device_name(where), "threads": torch.get_num_threads()}
+    return tracking.start_run(
+        name=settings["name"] + f" seed{settings.get('seed', 0)}", kind=kind, params=params,
+        tags=tags, run_id=resumed, spool=save_dir, **more,
+    )
+
+
+def _device_name(where: torch.device) -> str:
+    return torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu"
+
+
+def _state(save_dir: Path) -> Path:
+    """Resume state; not an output, so Snakemake does not delete it when a job fails."""
+    return save_dir / "state.pt"
+
+
+def _train(objective: Objective, crops, schedule, runtime, where, save_dir, settings, run):
+    write_json(save_dir / "run.json", {"run_id": run.run_id})
+    begin = time.perf_counter()
+    history = train(
+        objective, crops, schedule, runtime, where, _state(save_dir), settings, run.log_metrics
+    )
+    run.log_metrics({"train_s": time.perf_counter() - begin}, step=len(history))
+    return history
+
+
+def _finish(save_dir, models, header, history, run) -> None:
+    """Write models and history, hand them to MLflow, drop the resume state."""
+    for path, module in models.items():
+        save_model(path, module, {"kind": path.stem, **header})
+        run.log_artifact(path, "checkpoints")
+    with atomic(save_dir / "training.csv") as temporary:
+        pd.DataFrame(history).to_csv(temporary, index=False)
+    run.log_artifact(save_dir / "training.csv")
+    _state(save_dir).unlink(missing_ok=True)
+
+
+def run_evaluate(
+    source: Source,
+    task_name: str | None,
+    task_settings: dict[str, Any],
+    model: Path | None,
+    model_transformer: Path | None,
+    recognizers: Sequence[str],
+    runtime: Runtime,
+    device: Device,
+    save_dir: Path,
+) -> None:
+    """Judge P (None: no processing) by every R; write evaluation.csv, images.csv and pictures."""
+    split = source.open("val")
+    header = read_header(model) if model else {}
+    if model and task_name and header["task"] != task_name:
+        raise UserError(f"{model}: trained for task {header['task']}, not {task_name}")
+    if not model and not task_name:
+        raise UserError("--task: needed when --model-sr is none")
+    task = build_task(task_name or header["task"], **{**header.get("task_settings", {}), **_given(task_settings)})
+    judges = {}
+    for name in recognizers:
+        path = Path(name)
+        stored = path.suffix == ".safetensors"
+        arch = read_header(path)["arch"] if stored else name
+        judges[arch] = _training_recognizer(arch, path if stored else None, split.info)
+    identity = {
+        "dataset": split.info.name,
+        "task": task_name or header["task"],
+        "p_model": header.get("objective", "no_processing"),
+        "lambda": header.get("lambda", 0.0),
+        "training_r": header.get("recognizer", "-"),
+        "seed": header.get("seed", 0),
+    }
+    settings = {"name": "evaluate " + " ".join(str(v) for v in list(identity.values())[1:5]),
+                **identity, "objective": identity["p_model"], "recognizers": ",".join(judges)}
+    parent = _run_id_beside(model)
+    with device.use() as where, _tracked("evaluate", settings, save_dir, where, parent_run_id=parent) as run:
+        crops = Crops(split, task)
+        batches = loader(crops, validation_keys(len(crops), EVALUATION_BATCH), runtime.workers, where)
+        processor = load_processor(model) if model else None
+        transformer = load_processor(model_transformer) if model_transformer else None
+        result = evaluate(processor, transformer, judges, batches, task.scale, where, runtime.precision)
+        _write_evaluation(result, identity, split.paths, save_dir, run)
+
+
+def _run_id_beside(model: Path | None) -> str | None:
+    """The MLflow run of the training that made ``model``."""
+    note = model.with_name("run.json") if model else None
+    return json.loads(note.read_text())["run_id"] if note and note.exists() else None
+
+
+def _write_evaluation(result: Evaluation, identity, paths, save_dir: Path, run) -> None:
+    tidy = summarise(result.images, identity)
+    images = result.images.assign(path=[paths[i] for i in result.images["index"]])
+    write_strip(save_dir / "strip.png", result.strips)
+    matrix = tidy[tidy.metric.isin(["top1", "top5"])].pivot(
+        index="metric", columns="evaluation_r", values="value"
+    )
+    write_heat_map(save_dir / "accuracy.png", matrix, f"{identity['task']} {identity['p_model']}")
+    for name, table in (("images.csv", images), ("evaluation.csv", tidy)):
+        with atomic(save_dir / name) as temporary:
+            table.to_csv(temporary, index=False)
+    run.log_metrics({f"{r}/{m}".removeprefix("-/"): v for r, m, v in
+                     zip(tidy.evaluation_r, tidy.metric, tidy.value, strict=True)}, step=0)
+    for name in ("evaluation.csv", "accuracy.png", "strip.png"):
+        run.log_artifact(save_dir / name)
+
+

@@ -1,0 +1,125 @@
+"""Tidy evaluations -> the paper's tables, as CSV and Markdown. Nothing is typed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import pandas as pd
+
+from ra.errors import UserError
+from ra.files import atomic, write_text
+
+IDENTITY = ["dataset", "task", "p_model", "lambda", "training_r", "seed"]
+P_MODELS = {
+    "no_processing": "No Processing",
+    "plain": "Plain Processing",
+    "ra": "RA Processing",
+    "ra_transformer": "RA with Transformer",
+    "ra_unsupervised": "Unsupervised RA",
+}
+# The names of the paper's tables; "VGG-16" there is the batch-norm variant.
+R_NAMES = {
+    "resnet18": "ResNet-18",
+    "resnet50": "ResNet-50",
+    "resnet101": "ResNet-101",
+    "densenet121": "DenseNet-121",
+    "vgg16_bn": "VGG-16",
+}
+QUALITY_COLUMNS = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
+CORNER = "P Model/Evaluation on R"
+
+
+def read_evaluations(paths: Sequence[Path]) -> pd.DataFrame:
+    """All tidy rows of several ``evaluation.csv``; UserError names a file that is none."""
+    frames = []
+    for path in paths:
+        try:
+            frame = pd.read_csv(path, dtype={"training_r": str}, keep_default_na=False)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read as an evaluation ({error})") from None
+        missing = {*IDENTITY, "evaluation_r", "metric", "value", "n"} - set(frame.columns)
+        if missing:
+            raise UserError(f"{path}: not an evaluation; no column {', '.join(sorted(missing))}")
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def accuracy_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[str]) -> pd.DataFrame:
+    """Top-1 (%) of one task in the paper's layout: rows P models, columns R's, mean over seeds."""
+    chosen = tidy[(tidy.task == task) & (tidy.metric == "top1")]
+    table = _by_model(chosen, "evaluation_r").reindex(columns=list(recognizers))
+    table.columns = [R_NAMES.get(name, name) for name in recognizers]
+    return table.rename_axis(CORNER)
+
+
+def quality_table(tidy: pd.DataFrame) -> pd.DataFrame:
+    """PSNR (dB) and SSIM of every P, one row per (task, P model), mean over seeds."""
+    chosen = tidy[tidy.metric.isin(list(QUALITY_COLUMNS))]
+    parts = {task: _by_model(rows, "metric") for task, rows in chosen.groupby("task", sort=False)}
+    table = pd.concat(parts, names=["Task", "P Model"])
+    return table[list(QUALITY_COLUMNS)].rename(columns=QUALITY_COLUMNS)
+
+
+def paper_table(tidy: pd.DataFrame) -> pd.DataFrame:
+    """Ours beside the published top-1 (%), for every figure that the paper has.
+
+    Source: Liu et al., README of the released code (training R = ResNet-18, ImageNet).
+    """
+    with files("ra").joinpath("paper_tables.csv").open() as handle:
+        paper = pd.read_csv(handle).rename(columns={"top1": "paper"})
+    trained_on = tidy.training_r.isin(["resnet18", "-"])
+    ours = tidy[(tidy.metric == "top1") & trained_on].rename(columns={"evaluation_r": "recognizer"})
+    keys = ["task", "p_model", "recognizer"]
+    ours = ours.groupby(keys, as_index=False)["value"].mean().rename(columns={"value": "ours"})
+    table = paper.merge(ours, on=keys, how="inner")
+    table["difference"] = table.ours - table.paper
+    return table[[*keys, "ours", "paper", "difference"]]
+
+
+def _by_model(rows: pd.DataFrame, columns: str) -> pd.DataFrame:
+    """Mean value with one row per P model, in the paper's order."""
+    rows = rows.assign(label=_labels(rows), order=rows.p_model.map(list(P_MODELS).index))
+    order = rows.sort_values(["order", "lambda", "training_r"], kind="stable").label.unique()
+    return rows.pivot_table(index="label", columns=columns, values="value").loc[order]
+
+
+def _labels(rows: pd.DataFrame) -> pd.Series:
+    """P model names; lambda and training R are added where a name alone is not unique."""
+    labels = rows.p_model.map(P_MODELS)
+    for column, text in (("lambda", ", lambda {}"), ("training_r", ", R {}")):
+        several = rows.groupby("p_model")[column].transform("nunique") > 1
+        labels = labels.where(~several, labels + rows[column].map(text.format))
+    return labels
+
+
+def write_tables(
+    evaluations: Sequence[Path], out: Path, recognizers: Sequence[str], paper: bool = False
+) -> None:
+    """Write all.csv, TASK.csv, quality.csv (and paper.csv), each table also as Markdown.
+
+    Args:
+        recognizers: columns of the tables, in order; empty takes every R that occurs.
+    """
+    tidy = read_evaluations(evaluations)
+    recognizers = recognizers or [r for r in tidy.evaluation_r.unique() if r != "-"]
+    unknown = set(recognizers) - set(tidy.evaluation_r)
+    if unknown:
+        raise UserError(f"--recognizers: {', '.join(sorted(unknown))} is in no evaluation")
+    tables = {task: accuracy_table(tidy, task, recognizers) for task in tidy.task.unique()}
+    for task, table in tables.items():
+        _write(table, out / task, decimals=1)
+    _write(quality_table(tidy), out / "quality", decimals=3)
+    if paper:
+        _write(paper_table(tidy).set_index("task"), out / "paper", decimals=1)
+    with atomic(out / "all.csv") as temporary:
+        tidy.to_csv(temporary, index=False)
+
+
+def _write(table: pd.DataFrame, path: Path, decimals: int) -> None:
+    """CSV and Markdown with the same, rounded numbers."""
+    with atomic(path.with_suffix(".csv")) as temporary:
+        table.to_csv(temporary, float_format=f"%.{decimals}f")
+    markdown = table.reset_index().to_markdown(index=False, floatfmt=f".{decimals}f")
+    write_text(path.with_suffix(".md"), markdown + "\n")

@@ -1,0 +1,115 @@
+import os
+import shlex
+import sys
+import uuid
+from datetime import datetime
+from pathlib import Path
+
+from ra.config import load_config
+from ra.errors import UserError
+from ra.tracking import default_uri
+
+try:
+    CONFIG = load_config(config, Path(workflow.basedir, "workflow/schemas/config.schema.yaml"))
+except UserError as error:
+    raise WorkflowError(str(error))
+
+# Rules call the `ra` that is installed beside this snakemake, also where no environment is active.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+# Where and how runs are recorded never changes a result, so it travels in the environment,
+# where a change re-runs nothing.
+os.environ.setdefault("RA_DAG_ID", f"{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}")
+if not CONFIG.tracking["enabled"]:
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+elif CONFIG.tracking["uri"]:
+    os.environ["MLFLOW_TRACKING_URI"] = CONFIG.tracking["uri"]
+else:
+    os.environ.setdefault("MLFLOW_TRACKING_URI", default_uri(CONFIG.results))
+os.environ["MLFLOW_EXPERIMENT_NAME"] = CONFIG.tracking["experiment"]
+
+RESULTS = CONFIG.results.as_posix()
+DATASET = f"{RESULTS}/{CONFIG.dataset}"
+TABLES = f"{RESULTS}/tables"
+PREPARED = f"{DATASET}/data/dataset.json"
+RECOGNIZER = DATASET + "/recognizers/{arch}"
+# The path is the identity of a P: two experiments can never overwrite each other.
+PROCESSOR = DATASET + "/{task}/{objective}/l{l}/{arch}/seed{seed}"
+NO_PROCESSING = DATASET + "/{task}/no_processing"
+
+
+wildcard_constraints:
+    task="|".join(CONFIG.tasks),
+    objective="|".join(CONFIG.objectives),
+    arch=r"[A-Za-z0-9_.:-]+",
+    l=r"[0-9.e+-]+",
+    seed=r"[0-9]+",
+
+
+def flags(settings):
+    """Command-line flags of a mapping; every value is quoted for the shell, None is left out."""
+    words = []
+    for key, value in settings.items():
+        values = value if isinstance(value, (list, tuple)) else [value]
+        if value is not None:
+            words += [f"--{key.replace('_', '-')}", *(shlex.quote(str(v)) for v in values)]
+    return " ".join(words)
+
+
+def task_flags(wildcards):
+    return flags(CONFIG.tasks[wildcards.task])
+
+
+def network_flags(network, prefix=""):
+    sizes = {f"{prefix}channels": network.channels, f"{prefix}blocks": network.blocks}
+    return flags(sizes)
+
+
+def weight(value):
+    """A lambda as it stands in a path."""
+    return f"{value:g}"
+
+
+def trained_processors():
+    """(task, objective, l, arch, seed) of every P; plain has no training R."""
+    return [
+        dict(task=task, objective=objective, l=weight(value), arch=arch, seed=seed)
+        for task in CONFIG.tasks
+        for objective, values in CONFIG.objectives.items()
+        for value in values
+        for arch in (["none"] if objective == "plain" else CONFIG.train_recognizers)
+        for seed in CONFIG.seeds
+    ]
+
+
+def training_resources():
+    """What a training or an evaluation asks for; a change here re-runs nothing."""
+    runtime = CONFIG.runtime
+    return dict(
+        gpu=runtime["gpus"],
+        mem_mb=runtime["mem_mb"],
+        runtime=runtime["minutes"],
+        workers=runtime["workers"],
+        device=runtime["device"],
+    )
+
+
+def recognizer_file(arch):
+    return f"{RECOGNIZER.format(arch=arch)}/recognizer.safetensors"
+
+
+def training_recognizer(wildcards):
+    """The fixed R of an objective; plain has none."""
+    return [] if wildcards.arch == "none" else recognizer_file(wildcards.arch)
+
+
+def transformer_of(wildcards):
+    """T of a P that was trained with one."""
+    if wildcards.objective.startswith("ra_transform"):
+        return f"{PROCESSOR}/transformer.safetensors"
+    return []
+
+
+def all_evaluations(wildcards):
+    trained = [f"{PROCESSOR.format(**p)}/evaluation.csv" for p in trained_processors()]
+    return [f"{NO_PROCESSING.format(task=t)}/evaluation.csv" for t in CONFIG.tasks] + trained

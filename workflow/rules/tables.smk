@@ -1,0 +1,30 @@
+rule tables:
+    input:
+        f"{TABLES}/all.csv",
+
+
+rule table:
+    input:
+        all_evaluations,
+    output:
+        tidy=f"{TABLES}/all.csv",
+        tables=expand(f"{TABLES}/{{table}}.{{format}}", table=[*CONFIG.tasks, "quality"], format=["csv", "md"]),
+    params:
+        recognizers=flags({"recognizers": CONFIG.evaluate_recognizers}),
+        paper="--paper" if CONFIG.paper else "",
+    log:
+        f"{TABLES}/table.log",
+    benchmark:
+        f"{TABLES}/table.benchmark.tsv"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=CONFIG.runtime["mem_mb"],
+        runtime=10,
+    conda:
+        "ra"
+    message:
+        "write the tables to {TABLES}"
+    shell:
+        "ra table {params.recognizers} {params.paper} --evaluations {input:q}"
+        " --save-dir $(dirname {output.tidy:q}) 2> {log:q}"
