@@ -70,6 +70,8 @@ class Journal:
         self._failed = self._failed or not complete
 
     def close(self) -> None:
+        # Unlocked by name: forked loader workers hold the handle, and with it the lock, as well.
+        fcntl.flock(self._handle, fcntl.LOCK_UN)
         os.close(self._handle)
 
 
@@ -92,11 +94,11 @@ def read(path: Path, position: int) -> Iterator[tuple[dict[str, Any], int]]:
 
 def is_live(path: Path) -> bool:
     """Whether the session that writes this journal still runs."""
-    with open(path, "rb") as handle:
-        try:
+    try:
+        with open(path, "rb") as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
     return False
 
 
@@ -190,9 +192,10 @@ def ensure_courier(spool: Path, uri: str) -> None:
     environment["PYTHONPATH"] = os.pathsep.join(
         [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
     )
-    with open(spool / "courier.log", "a") as log:
+    # Without a process to be had the journal waits for another run.
+    with contextlib.suppress(OSError), open(spool / "courier.log", "a") as log:
         # A session of its own: a Ctrl-C or a kill of the job leaves the courier to finish.
-        process = subprocess.Popen(
+        courier = subprocess.Popen(
             [sys.executable, "-m", "ra.tracking_store", str(spool)],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -200,4 +203,4 @@ def ensure_courier(spool: Path, uri: str) -> None:
             env=environment,
             start_new_session=True,
         )
-    _couriers.append(process)
+        _couriers.append(courier)

@@ -171,9 +171,8 @@ def deliver(spool: Path | str, uri: str | None = None, timeout_s: float = 60.0) 
     given = absolute(uri or os.environ.get("MLFLOW_TRACKING_URI") or "")
     ended: dict[str, list[Path]] = {}
     for path, start in spools.journals(spool):
-        with contextlib.suppress(FileNotFoundError):
-            if not spools.is_live(path):
-                ended.setdefault(start["store"], []).append(path)
+        if not spools.is_live(path):
+            ended.setdefault(start["store"], []).append(path)
     for store, paths in ended.items():
         same = strip_credentials(given) == store
         if same or not uri:

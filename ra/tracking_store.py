@@ -125,8 +125,6 @@ def main(spool: Path, uri: str) -> None:
     courier, failures, busy = None, 0, time.monotonic()
     while time.monotonic() - busy < LINGER_S and _inode(place) == mine:
         found = spools.journals(spool, store)
-        if any(spools.is_live(path) for path, _ in found):
-            busy = time.monotonic()
         try:
             courier = courier or _Courier(uri)
             if courier.store_is_gone():
@@ -139,6 +137,8 @@ def main(spool: Path, uri: str) -> None:
             # A local store answers late under load; only a lasting fault is worth a warning.
             if failures >= (3 if database else 1):
                 spools.set_trouble(spool, store, _one_line(error))
+        if any(spools.is_live(path) for path, _ in found):
+            busy = time.monotonic()
         time.sleep(min(5.0, 0.5 * 2**failures) if failures else POLL_S)
 
 
@@ -158,7 +158,7 @@ class _Courier:
         self._failures: Counter[Path] = Counter()
 
     def store_is_gone(self) -> bool:
-        return self.database is not None and _inode(self.database) != self._file
+        return _inode(self.database) != self._file
 
     def round(self, found: list[tuple[Path, dict[str, Any]]]) -> None:
         """Deliver journals as far as they are written; those of running sessions now and then.
@@ -343,11 +343,9 @@ def _one_line(error: Exception) -> str:
     return strip_credentials(lines[0])[:300]
 
 
-def _inode(path: Path) -> int | None:
-    try:
-        return path.stat().st_ino
-    except OSError:
-        return None
+def _inode(path: Path | None) -> int | None:
+    with contextlib.suppress(OSError):
+        return path.stat().st_ino if path else None
 
 
 if __name__ == "__main__":
