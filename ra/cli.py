@@ -21,6 +21,15 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, but not those of flags that are required, switches or explained in words."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        if action.default in (None, False, []) or "default" in action.help:
+            return action.help
+        return super()._get_help_string(action)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one ``ra`` command; a user's mistake is one line on stderr and exit code 1."""
     options = _parser().parse_args(arguments)
@@ -48,48 +57,84 @@ def _parser() -> Parser:
 
 
 def _command(commands, name: str, run, help: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name, help=help, description=help, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = commands.add_parser(name, help=help, description=help, formatter_class=HelpFormatter)
     parser.set_defaults(run=run)
     return parser
 
 
 def _add_prepare(commands) -> None:
     p = _command(commands, "prepare", _prepare, "read a folder of images once, into a cache")
-    p.add_argument("--data", required=True, metavar="PATH",
-                   help="folder with train/CLASS/ and val/CLASS/; or 'embedded': photographs of "
-                   "installed packages; 'embedded-tune': their training half, split again")
+    p.add_argument(
+        "--data",
+        required=True,
+        metavar="PATH",
+        help="folder with train/CLASS/ and val/CLASS/; or 'embedded': photographs of "
+        "installed packages; 'embedded-tune': their training half, split again",
+    )
     p.add_argument("--save-dir", type=Path, required=True, metavar="DIR", help="prepared data set")
     p.add_argument("--name", help="name of the data set in results (default: its path)")
     _image_flags(p)
-    p.add_argument("--cache", action=argparse.BooleanOptionalAction, default=True,
-                   help="keep decoded pixels on disk, height x width x 3 bytes an image")
-    p.add_argument("--on-bad-image", choices=["fail", "skip"], default="fail",
-                   help="at an unreadable or too small image: stop, or name it and go on")
+    p.add_argument(
+        "--cache",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep decoded pixels on disk, height x width x 3 bytes an image",
+    )
+    p.add_argument(
+        "--on-bad-image",
+        choices=["fail", "skip"],
+        default="fail",
+        help="at an unreadable or too small image: stop, or name it and go on",
+    )
     p.add_argument("--workers", type=int, default=0, help="decoding processes")
 
 
 def _prepare(o) -> None:
     from ra.jobs import run_prepare
 
-    info = run_prepare(o.data, o.save_dir, o.name, resize=o.resize, crop=o.crop, decode=o.cache,
-                       on_bad_image=o.on_bad_image, workers=o.workers)
-    print(f"{info.name}: {len(info.classes)} classes, {info.images['train']} training and "
-          f"{info.images['val']} validation images in {o.save_dir}")
+    info = run_prepare(
+        o.data,
+        o.save_dir,
+        o.name,
+        resize=o.resize,
+        crop=o.crop,
+        decode=o.cache,
+        on_bad_image=o.on_bad_image,
+        workers=o.workers,
+    )
+    print(
+        f"{info.name}: {len(info.classes)} classes, {info.images['train']} training and "
+        f"{info.images['val']} validation images in {o.save_dir}"
+    )
 
 
 def _add_train_recognizer(commands) -> None:
-    p = _command(commands, "train-recognizer", _train_recognizer,
-                 "train a recognizer R on clean images, or store pretrained weights")
+    p = _command(
+        commands,
+        "train-recognizer",
+        _train_recognizer,
+        "train a recognizer R on clean images, or store pretrained weights",
+    )
     _source_flags(p)
     p.add_argument("--arch", default="resnet18", help="torchvision classifier, or timm:NAME")
-    p.add_argument("--weights", default="scratch",
-                   help="'scratch', or the name of pretrained weights, such as IMAGENET1K_V1")
-    p.add_argument("--classes", type=Path, metavar="FILE",
-                   help="maps folder names to logits of pretrained weights")
-    p.add_argument("--save-dir", type=Path, required=True, metavar="DIR",
-                   help="for recognizer.safetensors and training.csv")
+    p.add_argument(
+        "--weights",
+        default="scratch",
+        help="'scratch', or the name of pretrained weights, such as IMAGENET1K_V1",
+    )
+    p.add_argument(
+        "--classes",
+        type=Path,
+        metavar="FILE",
+        help="maps folder names to logits of pretrained weights",
+    )
+    p.add_argument(
+        "--save-dir",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="for recognizer.safetensors and training.csv",
+    )
     _schedule_flags(p)
     _runtime_flags(p)
 
@@ -97,26 +142,47 @@ def _add_train_recognizer(commands) -> None:
 def _train_recognizer(o) -> None:
     from ra.jobs import run_train_recognizer
 
-    run_train_recognizer(_source(o), o.arch, o.weights, o.classes, _schedule(o), _runtime(o),
-                         _device(o), o.save_dir)
+    run_train_recognizer(
+        _source(o), o.arch, o.weights, o.classes, _schedule(o), _runtime(o), _device(o), o.save_dir
+    )
 
 
 def _add_train(commands) -> None:
     p = _command(commands, "train", _train, "train a processor P (and a transformer T)")
     _source_flags(p)
     _task_flags(p, default="sr")
-    p.add_argument("--mode", default="ra",
-                   help="objective: plain, ra, ra_transformer (or ra_transform), ra_unsupervised")
-    p.add_argument("--l", type=float, default=0.001, metavar="LAMBDA",
-                   help="weight of the recognition loss; ra with 0 is plain")
+    p.add_argument(
+        "--mode",
+        default="ra",
+        help="objective: plain, ra, ra_transformer (or ra_transform), ra_unsupervised",
+    )
+    p.add_argument(
+        "--l",
+        type=float,
+        default=0.001,
+        metavar="LAMBDA",
+        help="weight of the recognition loss; ra with 0 is plain",
+    )
     p.add_argument("--arch", default="resnet18", help="training R, by name")
-    p.add_argument("--recognizer", type=Path, metavar="FILE",
-                   help="recognizer.safetensors of the training R (default: pretrained --arch)")
+    p.add_argument(
+        "--recognizer",
+        type=Path,
+        metavar="FILE",
+        help="recognizer.safetensors of the training R (default: pretrained --arch)",
+    )
     _network_flags(p)
-    p.add_argument("--save-dir", type=Path, required=True, metavar="DIR",
-                   help="for models, training.csv and the resume state")
-    p.add_argument("--cross-evaluate", action="store_true",
-                   help="do not train: evaluate --model-sr, as ra evaluate does")
+    p.add_argument(
+        "--save-dir",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="for models, training.csv and the resume state",
+    )
+    p.add_argument(
+        "--cross-evaluate",
+        action="store_true",
+        help="do not train: evaluate --model-sr, as ra evaluate does",
+    )
     _model_flags(p)
     _schedule_flags(p)
     _runtime_flags(p)
@@ -129,12 +195,27 @@ def _train(o) -> None:
         o.recognizers = list(PAPER_RECOGNIZERS)
         return _evaluate(o)
     networks = [
-        {"arch": getattr(o, f"{prefix}arch"), "channels": getattr(o, f"{size}channels"),
-         "blocks": getattr(o, f"{size}blocks")}
+        {
+            "arch": getattr(o, f"{prefix}arch"),
+            "channels": getattr(o, f"{size}channels"),
+            "blocks": getattr(o, f"{size}blocks"),
+        }
         for prefix, size in (("sr_", ""), ("transformer_", "transformer_"))
     ]
-    run_train(_source(o), o.task, _task_settings(o), o.mode, o.l, o.arch, o.recognizer, *networks,
-              _schedule(o), _runtime(o), _device(o), o.save_dir)
+    run_train(
+        _source(o),
+        o.task,
+        _task_settings(o),
+        o.mode,
+        o.l,
+        o.arch,
+        o.recognizer,
+        *networks,
+        _schedule(o),
+        _runtime(o),
+        _device(o),
+        o.save_dir,
+    )
 
 
 def _add_evaluate(commands) -> None:
@@ -142,10 +223,19 @@ def _add_evaluate(commands) -> None:
     _source_flags(p)
     _task_flags(p, default=None)
     _model_flags(p)
-    p.add_argument("--recognizers", nargs="+", default=list(PAPER_RECOGNIZERS), metavar="R",
-                   help="recognizer.safetensors files, or names of pretrained classifiers")
-    p.add_argument("--save-dir", type=Path, metavar="DIR",
-                   help="for evaluation.csv, images.csv and pictures (default: beside the model)")
+    p.add_argument(
+        "--recognizers",
+        nargs="+",
+        default=list(PAPER_RECOGNIZERS),
+        metavar="R",
+        help="recognizer.safetensors files, or names of pretrained classifiers",
+    )
+    p.add_argument(
+        "--save-dir",
+        type=Path,
+        metavar="DIR",
+        help="for evaluation.csv, images.csv and pictures (default: beside the model)",
+    )
     _runtime_flags(p)
 
 
@@ -157,20 +247,48 @@ def _evaluate(o) -> None:
     model = None if o.model_sr == "none" else Path(o.model_sr)
     if model is None and o.save_dir is None:
         raise UserError("--save-dir: needed when --model-sr is none")
-    run_evaluate(_source(o), o.task, _task_settings(o), model, o.model_transformer, o.recognizers,
-                 _runtime(o), _device(o), o.save_dir or model.parent)
+    run_evaluate(
+        _source(o),
+        o.task,
+        _task_settings(o),
+        model,
+        o.model_transformer,
+        o.recognizers,
+        _runtime(o),
+        _device(o),
+        o.save_dir or model.parent,
+    )
 
 
 def _add_table(commands) -> None:
     p = _command(commands, "table", _table, "pivot evaluations into the paper's tables")
-    p.add_argument("--evaluations", nargs="+", type=Path, required=True, metavar="FILE",
-                   help="evaluation.csv files")
-    p.add_argument("--recognizers", nargs="+", default=[], metavar="R",
-                   help="columns of the tables, in order (default: every R that occurs)")
-    p.add_argument("--paper", action="store_true",
-                   help="also write paper.csv: ours beside the published figures")
-    p.add_argument("--save-dir", type=Path, required=True, metavar="DIR",
-                   help="for TASK.csv, quality.csv and all.csv, each table also as Markdown")
+    p.add_argument(
+        "--evaluations",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="evaluation.csv files",
+    )
+    p.add_argument(
+        "--recognizers",
+        nargs="+",
+        default=[],
+        metavar="R",
+        help="columns of the tables, in order (default: every R that occurs)",
+    )
+    p.add_argument(
+        "--paper",
+        action="store_true",
+        help="also write paper.csv: ours beside the published figures",
+    )
+    p.add_argument(
+        "--save-dir",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="for TASK.csv, quality.csv and all.csv, each table also as Markdown",
+    )
 
 
 def _table(o) -> None:
@@ -180,8 +298,13 @@ def _table(o) -> None:
 
 
 def _image_flags(p) -> None:
-    p.add_argument("--resize", type=_pixels, default=256, metavar="PX",
-                   help="shorter side after resizing, in pixels; 'none' keeps sizes")
+    p.add_argument(
+        "--resize",
+        type=_pixels,
+        default=256,
+        metavar="PX",
+        help="shorter side after resizing, in pixels; 'none' keeps sizes",
+    )
     p.add_argument("--crop", type=int, default=224, metavar="PX", help="side of crops, in pixels")
 
 
@@ -190,8 +313,13 @@ def _pixels(text: str) -> int | None:
 
 
 def _source_flags(p) -> None:
-    p.add_argument("--data", type=Path, required=True, metavar="PATH",
-                   help="prepared data set, or a folder with train/ and val/")
+    p.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="prepared data set, or a folder with train/ and val/",
+    )
     _image_flags(p.add_argument_group("sizes (of a plain folder; a prepared one has its own)"))
 
 
@@ -199,8 +327,11 @@ def _task_flags(p, default: str | None) -> None:
     group = p.add_argument_group("task")
     group.add_argument("--task", default=default, help="sr, dn or jpeg (evaluate: P's own)")
     group.add_argument("--factor", type=int, help="sr: up-scaling factor (default: 4)")
-    group.add_argument("--sigma", type=float,
-                       help="dn: standard deviation of the noise, full range is 1 (default: 0.1)")
+    group.add_argument(
+        "--sigma",
+        type=float,
+        help="dn: standard deviation of the noise, full range is 1 (default: 0.1)",
+    )
     group.add_argument("--quality", type=int, help="jpeg: libjpeg quality (default: 10)")
 
 
@@ -216,10 +347,15 @@ def _network_flags(p) -> None:
 
 def _model_flags(p) -> None:
     group = p.add_argument_group("models to evaluate")
-    group.add_argument("--model-sr", metavar="FILE",
-                       help="processor.safetensors, or 'none' for no processing")
-    group.add_argument("--model-transformer", type=Path, metavar="FILE",
-                       help="transformer.safetensors, between P and R")
+    group.add_argument(
+        "--model-sr", metavar="FILE", help="processor.safetensors, or 'none' for no processing"
+    )
+    group.add_argument(
+        "--model-transformer",
+        type=Path,
+        metavar="FILE",
+        help="transformer.safetensors, between P and R",
+    )
 
 
 def _schedule_flags(p) -> None:
@@ -229,14 +365,20 @@ def _schedule_flags(p) -> None:
     group.add_argument("--optimizer", default="adam", help="adam, adamw, sgd (momentum 0.9)")
     group.add_argument("--lr", type=float, default=1e-4, help="learning rate at the start")
     group.add_argument("--lr-schedule", default="step", help="step, or cosine to zero")
-    group.add_argument("--lr-steps", type=int, nargs="*", default=[4, 5],
-                       help="epochs, from 0, that begin with a lower rate")
+    group.add_argument(
+        "--lr-steps",
+        type=int,
+        nargs="*",
+        default=[4, 5],
+        help="epochs, from 0, that begin with a lower rate",
+    )
     group.add_argument("--lr-gamma", type=float, default=0.1, help="factor at each of --lr-steps")
     group.add_argument("--warmup", type=int, default=0, help="steps of linear warm-up")
     group.add_argument("--weight-decay", type=float, default=0.0, help="weight decay")
     group.add_argument("--seed", type=int, default=0, help="of weights, order, crops and noise")
-    group.add_argument("--checkpoint-seconds", type=float, default=60.0,
-                       help="seconds between saved resume states")
+    group.add_argument(
+        "--checkpoint-seconds", type=float, default=60.0, help="seconds between saved resume states"
+    )
 
 
 def _runtime_flags(p) -> None:
@@ -262,8 +404,17 @@ def _task_settings(o) -> dict[str, float]:
 def _schedule(o):
     from ra.training import Schedule
 
-    return Schedule(o.epochs, o.batch_size, o.optimizer, o.lr, o.lr_schedule, tuple(o.lr_steps),
-                    o.lr_gamma, o.warmup, o.weight_decay)
+    return Schedule(
+        o.epochs,
+        o.batch_size,
+        o.optimizer,
+        o.lr,
+        o.lr_schedule,
+        tuple(o.lr_steps),
+        o.lr_gamma,
+        o.warmup,
+        o.weight_decay,
+    )
 
 
 def _runtime(o):

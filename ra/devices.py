@@ -52,7 +52,9 @@ def lease_gpu(gpus: list[str], jobs_per_gpu: int = 1, folder: Path | None = None
 
 
 @contextmanager
-def use_device(name: str = "auto", threads: int = 0, jobs_per_gpu: int = 1) -> Iterator[torch.device]:
+def use_device(
+    name: str = "auto", threads: int = 0, jobs_per_gpu: int = 1
+) -> Iterator[torch.device]:
     """The device of this job.
 
     Args:

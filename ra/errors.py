@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake the user can mend: the message names the file or key, what is wrong and what to do."""
+    """A mistake the user can mend: its message names the file or key, and what to do."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import pandas as pd
@@ -44,7 +44,7 @@ def evaluate(
     processor: nn.Module | None,
     transformer: nn.Module | None,
     recognizers: dict[str, nn.Module],
-    batches: Iterable[Batch],
+    batches: Collection[Batch],
     scale: int,
     device: torch.device,
     precision: str = "fp32",
@@ -65,7 +65,6 @@ def evaluate(
         model.to(device, memory_format=torch.channels_last).eval()
     columns: dict[str, list[Tensor]] = {}
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
-    batches = list(batches) if not hasattr(batches, "__len__") else batches
     every = max(1, len(batches) // strips)
     for number, batch in enumerate(tqdm(batches, desc="evaluate", unit="batch", mininterval=5)):
         batch = batch.to(device)
@@ -94,8 +93,9 @@ def image_quality(output: Tensor, target: Tensor) -> dict[str, Tensor]:
     """
     clamped = output.clamp(0, 1)
     options = {"data_range": 1.0, "reduction": "none"}
+    psnr = peak_signal_noise_ratio(clamped, target, dim=(1, 2, 3), **options)
     return {
-        "psnr": peak_signal_noise_ratio(clamped, target, dim=(1, 2, 3), **options),
+        "psnr": psnr.clamp(max=100),  # of a perfect output it is infinite, which no mean survives
         "ssim": structural_similarity_index_measure(clamped, target, **options),
         "image_loss": (output - target).square().mean(dim=(1, 2, 3)),
     }
@@ -124,8 +124,10 @@ def summarise(images: pd.DataFrame, identity: dict[str, object]) -> pd.DataFrame
         recognizer, _, metric = column.rpartition(":")
         if metric != "prediction":
             statistics = accuracy if metric in ("top1", "top5") else mean
-            rows.append({**identity, "evaluation_r": recognizer or "-", "metric": metric}
-                        | statistics(images[column]))
+            rows.append(
+                {**identity, "evaluation_r": recognizer or "-", "metric": metric}
+                | statistics(images[column])
+            )
     return pd.DataFrame(rows)
 
 

@@ -25,9 +25,9 @@ from ra.figures import write_heat_map, write_strip
 from ra.files import atomic, write_json
 from ra.models.checkpoints import load_processor, load_recognizer, read_header, save_model
 from ra.models.processors import build_processor
-from ra.models.recognizers import build_recognizer, freeze, load_class_index
-from ra.objectives import OBJECTIVES, Classification, canonical_mode
-from ra.training import Objective, Runtime, Schedule, settings_of, train
+from ra.models.recognizers import SCRATCH, build_recognizer, freeze, load_class_index
+from ra.objectives import OBJECTIVES, Classification, Objective, canonical_mode
+from ra.training import Runtime, Schedule, settings_of, train
 
 EVALUATION_BATCH = 100
 
@@ -81,26 +81,24 @@ def run_train_recognizer(
 ) -> None:
     """Train R from scratch on clean images, or store pretrained ``weights`` for these classes."""
     split = source.open("train")
-    header = {"kind": "recognizer", "arch": arch, "classes": list(split.info.classes)}
-    header |= {"data": split.info.name, "data_digest": split.info.digest, "weights": weights}
-    if weights != "scratch":
-        recognizer = build_recognizer(arch, None, weights)
-        recognizer.select(load_class_index(list(split.info.classes), classes))
-        save_model(save_dir / "recognizer.safetensors", recognizer, header)
-        pd.DataFrame().to_csv(save_dir / "training.csv")
-        return
+    names = list(split.info.classes)
+    header = {"arch": arch, "classes": names, "weights": weights}
+    header |= {"dataset": split.info.name, "data_digest": split.info.digest}
     torch.manual_seed(runtime.seed)
-    recognizer = build_recognizer(arch, len(split.info.classes), None)
+    recognizer = build_recognizer(arch, len(names), weights)
+    if weights != SCRATCH:
+        index = load_class_index(names, classes)
+        recognizer.class_index = torch.tensor(index)
     settings = settings_of(schedule, runtime, name=f"R {arch}", **header)
     with device.use() as where, _tracked("train-recognizer", settings, save_dir, where) as run:
-        history = _train(
-            Classification(recognizer), Crops(split, None), schedule, runtime, where, save_dir,
-            settings, run,
-        )
-        score = _clean_accuracy(freeze(recognizer), source, runtime, where)
-        run.log_metrics(score, step=len(history))
-        model = save_dir / "recognizer.safetensors"
-        _finish(save_dir, {model: recognizer}, {**header, **score}, history, run)
+        history = []
+        if weights == SCRATCH:
+            objective, crops = Classification(recognizer), Crops(split, None)
+            history = _train(objective, crops, schedule, runtime, where, save_dir, settings, run)
+        score = _clean_accuracy(freeze(recognizer.to(where)), source, runtime, where)
+        run.log_metrics(score)
+        header |= {"logits": recognizer.logits, "input_size": recognizer.input_size, **score}
+        _finish(save_dir, {"recognizer": recognizer}, header, history, run)
 
 
 def _clean_accuracy(recognizer, source: Source, runtime: Runtime, where) -> dict[str, float]:
@@ -111,9 +109,14 @@ def _clean_accuracy(recognizer, source: Source, runtime: Runtime, where) -> dict
     with torch.inference_mode():
         for batch in batches:
             batch = batch.to(where)
-            hits.append(pd.DataFrame(
-                {k: v.cpu() for k, v in recognition(recognizer(batch.target), batch.label).items()}
-            ))
+            hits.append(
+                pd.DataFrame(
+                    {
+                        k: v.cpu()
+                        for k, v in recognition(recognizer(batch.target), batch.label).items()
+                    }
+                )
+            )
     means = pd.concat(hits)[["top1", "top5"]].mean() * 100
     return {f"clean_{name}": float(value) for name, value in means.items()}
 
@@ -143,14 +146,16 @@ def run_train(
     task = build_task(task_name, **task_settings)
     split = source.open("train")
     if split.info.crop % task.scale:
-        raise UserError(f"crop: {split.info.crop} px is not divisible by the sr factor {task.scale}")
+        raise UserError(
+            f"crop: {split.info.crop} px is not divisible by the sr factor {task.scale}"
+        )
     fixed = None
     if objective_name != "plain":
         fixed = _training_recognizer(arch, recognizer_file, split.info)
     torch.manual_seed(runtime.seed)
-    networks = {"processor": build_processor(scale=task.scale, **_given(processor))}
+    networks = {"processor": build_processor(scale=task.scale, **given(processor))}
     if objective_name == "ra_transformer":
-        networks["transformer"] = build_processor(scale=1, **_given(transformer))
+        networks["transformer"] = build_processor(scale=1, **given(transformer))
     objective = OBJECTIVES.get(objective_name)(recognizer=fixed, weight=weight, **networks)
     identity = {
         "dataset": split.info.name,
@@ -162,7 +167,7 @@ def run_train(
     settings = settings_of(
         schedule,
         runtime,
-        name=" ".join(str(part) for part in list(identity.values())[1:]),
+        name=run_name(*list(identity.values())[1:], runtime.seed),
         **identity,
         **task_settings,
         data_digest=split.info.digest,
@@ -175,20 +180,20 @@ def run_train(
         history = _train(
             objective, Crops(split, task), schedule, runtime, where, save_dir, settings, run
         )
-        models = {save_dir / f"{kind}.safetensors": module for kind, module in networks.items()}
-        _finish(save_dir, models, {"settings": settings, **identity, "seed": runtime.seed,
-                                   "task_settings": task_settings}, history, run)
+        header = {**identity, "seed": runtime.seed, "task_settings": task_settings}
+        _finish(save_dir, networks, {**header, "settings": settings}, history, run)
 
 
-def _given(sizes: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in sizes.items() if value is not None}
+def given(settings: dict[str, Any]) -> dict[str, Any]:
+    """``settings`` without those that are None."""
+    return {key: value for key, value in settings.items() if value is not None}
 
 
 def _training_recognizer(arch: str, path: Path | None, info: DatasetInfo) -> nn.Module:
     """The fixed R: a stored one, or torchvision's pretrained one for ImageNet folders."""
     if path is None:
-        recognizer = build_recognizer(arch, None, "DEFAULT")
-        recognizer.select(load_class_index(list(info.classes), None))
+        recognizer = build_recognizer(arch, len(info.classes), "IMAGENET1K_V1")
+        recognizer.class_index = torch.tensor(load_class_index(list(info.classes), None))
         return freeze(recognizer)
     header = read_header(path)
     if header["classes"] != list(info.classes):
@@ -200,17 +205,24 @@ def _training_recognizer(arch: str, path: Path | None, info: DatasetInfo) -> nn.
 
 
 def _tracked(kind: str, settings: dict[str, Any], save_dir: Path, where: torch.device, **more):
-    """The MLflow run of a training; a training that resumes continues its run."""
-    note = save_dir / "run.json"
-    resumed = json.loads(note.read_text())["run_id"] if _state(save_dir).exists() else None
-    tags = {key: str(settings[key]) for key in
-            ("dataset", "task", "objective", "lambda", "recognizer", "arch", "data")
-            if key in settings}
-    params = {**settings, "device": _device_name(where), "threads": torch.get_num_threads()}
+    """The MLflow run of a job; a training that resumes continues its run."""
+    resumed = run_id_in(save_dir) if _state(save_dir).exists() else None
+    shown = ("dataset", "task", "objective", "lambda", "recognizer", "arch")
     return tracking.start_run(
-        name=settings["name"] + f" seed{settings.get('seed', 0)}", kind=kind, params=params,
-        tags=tags, run_id=resumed, spool=save_dir, **more,
+        name=settings["name"],
+        kind=kind,
+        params={**settings, "device": _device_name(where), "threads": torch.get_num_threads()},
+        tags={key: str(settings[key]) for key in shown if key in settings},
+        experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME", "ra"),
+        run_id=resumed,
+        **more,
     )
+
+
+def run_id_in(folder: Path) -> str | None:
+    """The MLflow run of the training whose models are in ``folder``."""
+    note = folder / "run.json"
+    return json.loads(note.read_text())["run_id"] if note.exists() else None
 
 
 def _device_name(where: torch.device) -> str:
@@ -232,13 +244,16 @@ def _train(objective: Objective, crops, schedule, runtime, where, save_dir, sett
     return history
 
 
-def _finish(save_dir, models, header, history, run) -> None:
+def _finish(save_dir, modules: dict[str, nn.Module], header, history, run) -> None:
     """Write models and history, hand them to MLflow, drop the resume state."""
-    for path, module in models.items():
-        save_model(path, module, {"kind": path.stem, **header})
+    for kind, module in modules.items():
+        path = save_dir / f"{kind}.safetensors"
+        network = getattr(module, "header", None)
+        save_model(path, module, {"kind": kind, "network": network, **header})
         run.log_artifact(path, "checkpoints")
+    columns = None if history else ["epoch"]
     with atomic(save_dir / "training.csv") as temporary:
-        pd.DataFrame(history).to_csv(temporary, index=False)
+        pd.DataFrame(history, columns=columns).to_csv(temporary, index=False)
     run.log_artifact(save_dir / "training.csv")
     _state(save_dir).unlink(missing_ok=True)
 
@@ -259,39 +274,50 @@ def run_evaluate(
     header = read_header(model) if model else {}
     if model and task_name and header["task"] != task_name:
         raise UserError(f"{model}: trained for task {header['task']}, not {task_name}")
-    if not model and not task_name:
+    task_name = task_name or header.get("task")
+    if not task_name:
         raise UserError("--task: needed when --model-sr is none")
-    task = build_task(task_name or header["task"], **{**header.get("task_settings", {}), **_given(task_settings)})
-    judges = {}
-    for name in recognizers:
-        path = Path(name)
-        stored = path.suffix == ".safetensors"
-        arch = read_header(path)["arch"] if stored else name
-        judges[arch] = _training_recognizer(arch, path if stored else None, split.info)
+    task = build_task(task_name, **{**header.get("task_settings", {}), **task_settings})
+    judges = dict(_judge(name, split.info) for name in recognizers)
     identity = {
         "dataset": split.info.name,
-        "task": task_name or header["task"],
+        "task": task_name,
         "p_model": header.get("objective", "no_processing"),
         "lambda": header.get("lambda", 0.0),
         "training_r": header.get("recognizer", "-"),
         "seed": header.get("seed", 0),
     }
-    settings = {"name": "evaluate " + " ".join(str(v) for v in list(identity.values())[1:5]),
-                **identity, "objective": identity["p_model"], "recognizers": ",".join(judges)}
-    parent = _run_id_beside(model)
-    with device.use() as where, _tracked("evaluate", settings, save_dir, where, parent_run_id=parent) as run:
+    settings = {
+        **identity,
+        "name": "evaluate "
+        + run_name(task_name, identity["p_model"], *list(identity.values())[3:]),
+        "objective": identity["p_model"],
+        "recognizer": identity["training_r"],
+        "evaluation_rs": " ".join(judges),
+    }
+    parent = run_id_in(model.parent) if model else None
+    with (
+        device.use() as where,
+        _tracked("evaluate", settings, save_dir, where, parent_run_id=parent) as run,
+    ):
         crops = Crops(split, task)
-        batches = loader(crops, validation_keys(len(crops), EVALUATION_BATCH), runtime.workers, where)
-        processor = load_processor(model) if model else None
-        transformer = load_processor(model_transformer) if model_transformer else None
-        result = evaluate(processor, transformer, judges, batches, task.scale, where, runtime.precision)
+        keys = validation_keys(len(crops), EVALUATION_BATCH)
+        batches = loader(crops, keys, runtime.workers, where)
+        networks = [load_processor(path) if path else None for path in (model, model_transformer)]
+        result = evaluate(*networks, judges, batches, task.scale, where, runtime.precision)
         _write_evaluation(result, identity, split.paths, save_dir, run)
 
 
-def _run_id_beside(model: Path | None) -> str | None:
-    """The MLflow run of the training that made ``model``."""
-    note = model.with_name("run.json") if model else None
-    return json.loads(note.read_text())["run_id"] if note and note.exists() else None
+def _judge(name: str, info: DatasetInfo) -> tuple[str, nn.Module]:
+    """(architecture, R) of a recognizer.safetensors, or of a pretrained classifier's name."""
+    stored = Path(name) if name.endswith(".safetensors") else None
+    arch = read_header(stored)["arch"] if stored else name
+    return arch, _training_recognizer(arch, stored, info)
+
+
+def run_name(task: str, objective: str, weight: float, arch: str, seed: int) -> str:
+    """A name a person can read: ``sr ra l=0.001 resnet18 seed0``."""
+    return f"{task} {objective} l={weight:g} {arch} seed{seed}"
 
 
 def _write_evaluation(result: Evaluation, identity, paths, save_dir: Path, run) -> None:
@@ -305,9 +331,12 @@ def _write_evaluation(result: Evaluation, identity, paths, save_dir: Path, run) 
     for name, table in (("images.csv", images), ("evaluation.csv", tidy)):
         with atomic(save_dir / name) as temporary:
             table.to_csv(temporary, index=False)
-    run.log_metrics({f"{r}/{m}".removeprefix("-/"): v for r, m, v in
-                     zip(tidy.evaluation_r, tidy.metric, tidy.value, strict=True)}, step=0)
+    run.log_metrics(
+        {
+            f"{r}/{m}".removeprefix("-/"): v
+            for r, m, v in zip(tidy.evaluation_r, tidy.metric, tidy.value, strict=True)
+        },
+        step=0,
+    )
     for name in ("evaluation.csv", "accuracy.png", "strip.png"):
         run.log_artifact(save_dir / name)
-
-

@@ -1,4 +1,4 @@
-"""Named factories: a new task, P, T, R or objective is one function or class and one registry line."""
+"""Named factories: a new task, P, T, R or objective is one function or class and one line."""
 
 from __future__ import annotations
 

@@ -154,7 +154,9 @@ class Run:
         if not self._warned:
             _log.warning(
                 "tracking: %s takes no records now (%s); they are kept in %s and delivered later",
-                strip_credentials(self._uri), reason, spool,
+                strip_credentials(self._uri),
+                reason,
+                spool,
             )
         self._warned = True
 
@@ -200,7 +202,10 @@ def _automatic_tags(kind: str) -> dict[str, str]:
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             tags["mlflow.source.git.commit"] = subprocess.run(
                 ["git", "-C", folder, "rev-parse", "--verify", "HEAD"],
-                capture_output=True, text=True, timeout=5, check=True,
+                capture_output=True,
+                text=True,
+                timeout=5,
+                check=True,
             ).stdout.strip()
             break
     return tags

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import re
-import shutil
 import sqlite3
 import sys
 import time
@@ -66,7 +65,11 @@ def prepare_store(uri: str) -> None:
         fresh = database.with_name(f".{database.name}.new")
         fresh.unlink(missing_ok=True)
         if revision:
-            shutil.copyfile(database, fresh)
+            with (
+                contextlib.closing(sqlite3.connect(database)) as old,
+                contextlib.closing(sqlite3.connect(fresh)) as new,
+            ):
+                old.backup(new)  # rather than a copy: nobody may write in the middle of it
             engine = utils.create_sqlalchemy_engine(f"sqlite:///{fresh}")
             utils._upgrade_db(engine)
             engine.dispose()
@@ -207,8 +210,11 @@ class _Courier:
         if first["event"] == "start":
             return self._start(first)
         if first["event"] == "metrics":
-            rows = [Metric(_name(key), value, event["time"], event["step"])
-                    for event in events for key, value in event["values"].items()]
+            rows = [
+                Metric(_name(key), value, event["time"], event["step"])
+                for event in events
+                for key, value in event["values"].items()
+            ]
             self._send(run, "metrics", rows)
         elif first["event"] == "tags":
             self._tags(run, first["tags"])

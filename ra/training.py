@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from ra.data.datasets import Crops, TrainingKeys, loader
@@ -280,7 +279,9 @@ def _restore(state, objective, optimizer, settings, device):
     try:
         content = torch.load(state, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged file makes torch raise
-        raise UserError(f"{state}: unreadable resume state ({type(error).__name__}); delete it") from None
+        raise UserError(
+            f"{state}: unreadable resume state ({type(error).__name__}); delete it"
+        ) from None
     _check_settings(state, json.loads(content["settings"]), settings)
     for name, module in objective.modules.items():
         module.load_state_dict(content["modules"][name])

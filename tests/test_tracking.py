@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -40,7 +41,23 @@ def no_store_from_outside(monkeypatch):
 
 @pytest.fixture
 def uri(tmp_path):
+    """A store that is not there yet."""
     return tracking.default_uri(tmp_path / "results")
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store")
+    tracking.prepare_store(tracking.default_uri(folder))
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def ready(uri, tmp_path, empty_store):
+    """A store that is there, for what is not about making it (saves a second each)."""
+    (tmp_path / "results").mkdir()
+    shutil.copyfile(empty_store, tmp_path / "results/mlflow.db")
+    return uri
 
 
 def start_python(code: str, *arguments) -> subprocess.Popen:
@@ -98,7 +115,8 @@ def mlflow_server(folder: Path, port: int):
 
     def answers() -> bool:
         with contextlib.suppress(OSError):
-            return urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).status == 200
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
+                return answer.status == 200
         return False
 
     try:
@@ -159,20 +177,22 @@ def test_a_run_is_recorded_whole(uri, tmp_path, monkeypatch):
     assert not list((tmp_path / "results/.spool").glob("*.jsonl"))
 
 
-def test_the_end_is_told(uri):
-    for error in (ValueError("first\nsecond"), KeyboardInterrupt(), SystemExit(143), SystemExit(0)):
-        with contextlib.suppress(type(error)), tracking.start_run(repr(error), "train", {}, uri=uri):
+def test_the_end_is_told(ready):
+    errors = ValueError("first\nsecond"), KeyboardInterrupt(), SystemExit(143), SystemExit(0)
+    for error in errors:
+        run = tracking.start_run(repr(error), "train", {}, uri=ready)
+        with contextlib.suppress(type(error)), run:
             raise error
-    spool = Path(tracking_store.database_of(uri)).parent / ".spool"
+    spool = Path(tracking_store.database_of(ready)).parent / ".spool"
     assert tracking.deliver(spool) == 0  # a killed run does not wait for its delivery
-    runs = {name: run.info.status for name, run in runs_of(uri).items()}
+    runs = {name: run.info.status for name, run in runs_of(ready).items()}
     assert runs == {
         "ValueError('first\\nsecond')": "FAILED",
         "KeyboardInterrupt()": "KILLED",
         "SystemExit(143)": "KILLED",
         "SystemExit(0)": "FINISHED",
     }
-    failed = runs_of(uri)["ValueError('first\\nsecond')"]
+    failed = runs_of(ready)["ValueError('first\\nsecond')"]
     assert failed.data.tags["error"] == "ValueError: first"
 
 
@@ -195,7 +215,7 @@ def test_eight_processes_from_nothing(uri, tmp_path, spools_count):
         assert not list(spool.glob("*.jsonl")) and (spool / "courier.log").read_text() == ""
 
 
-def test_kill_9_and_resume(uri, tmp_path):
+def test_kill_9_and_resume(ready, tmp_path):
     code = """
 import os, sys, time
 from ra import tracking
@@ -205,43 +225,43 @@ with tracking.start_run("killed", "train", {"lr": 1}, uri=sys.argv[1]) as run:
         run.log_metrics({"loss": i}, step=i)
     os.kill(os.getpid(), 9)
 """
-    job = start_python(code, uri)
+    job = start_python(code, ready)
     run_id = job.communicate()[0].strip()
     assert job.returncode == -9
     spool = tmp_path / "results/.spool"
     assert tracking.deliver(spool) == 0
-    assert runs_of(uri)["killed"].info.status == "KILLED"
-    with tracking.start_run("killed", "train", {"lr": 2, "new": 3}, uri=uri, run_id=run_id) as run:
+    assert runs_of(ready)["killed"].info.status == "KILLED"
+    with tracking.start_run("killed", "train", {"lr": 2, "new": 3}, uri=ready, run_id=run_id) as run:
         assert run.run_id == run_id
         for i in range(90, 200):  # from the last checkpoint on
             run.log_metrics({"loss": i}, step=i)
-    killed = runs_of(uri)["killed"]
-    assert len(runs_of(uri)) == 1 and killed.info.status == "FINISHED"
+    killed = runs_of(ready)["killed"]
+    assert len(runs_of(ready)) == 1 and killed.info.status == "FINISHED"
     assert killed.data.params == {"lr": "1", "new": "3"}
-    assert {step for step, _ in steps_of(uri, killed, "loss")} == set(range(200))
-    with tracking.start_run("unknown", "train", {}, uri=uri, run_id="gone") as run:
+    assert {step for step, _ in steps_of(ready, killed, "loss")} == set(range(200))
+    with tracking.start_run("unknown", "train", {}, uri=ready, run_id="gone") as run:
         assert run.run_id == "gone"
-    assert runs_of(uri)["unknown"].info.status == "FINISHED"
+    assert runs_of(ready)["unknown"].info.status == "FINISHED"
 
 
-def test_delivery_twice_is_delivery_once(uri, tmp_path):
+def test_delivery_twice_is_delivery_once(ready, tmp_path):
     """A courier killed before it notes what it sent: all of the journal is sent again."""
     journal = spools.Journal(tmp_path, "r1", {
-        "store": uri, "experiment": "ra", "run": "r1", "name": "twice", "parent": None,
+        "store": ready, "experiment": "ra", "run": "r1", "name": "twice", "parent": None,
         "params": {"a": "1"}, "tags": {"ra.run": "r1"},
     })
     for i in range(50):
         journal.write("metrics", step=i, values={"loss": float(i)})
     os.write(journal._handle, b'{"event": "metr')  # torn by a kill
-    courier = tracking_store._Courier(uri)
+    courier = tracking_store._Courier(ready)
     for _ in range(2):
         courier._deliver(journal.path)
         spools.note_sent(journal.path, 0, None)
     journal.close()
     courier.round(spools.journals(tmp_path))
-    (run,) = runs_of(uri).values()
+    (run,) = runs_of(ready).values()
     assert run.info.status == "KILLED"
-    assert steps_of(uri, run, "loss") == [(i, float(i)) for i in range(50)]
+    assert steps_of(ready, run, "loss") == [(i, float(i)) for i in range(50)]
     assert not journal.path.exists()
 
 

@@ -104,9 +104,7 @@ def prepare(
         os.replace(_pixels(part), out / f"{split}.bin")
         digests.append(hashlib.sha256((out / f"{split}.csv").read_bytes()).hexdigest())
     digest = hashlib.sha256(json.dumps([digests, classes, resize, crop]).encode()).hexdigest()
-    info = DatasetInfo(
-        name, str(root), tuple(classes), counts, resize, crop, decode, digest
-    )
+    info = DatasetInfo(name, str(root), tuple(classes), counts, resize, crop, decode, digest)
     write_json(out / "dataset.json", asdict(info))
     for split in SPLITS:
         _rows(out / f"{split}-{tag}.part").unlink()

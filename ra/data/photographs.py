@@ -153,9 +153,7 @@ class Tile(NamedTuple):
     image: Image.Image
 
 
-def blocks(
-    size: tuple[int, int], side: int
-) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
+def blocks(size: tuple[int, int], side: int) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
     """Divide ``size`` (width, height) into blocks of at least ``side`` pixels: colour and box."""
     x = np.linspace(0, size[0], size[0] // side + 1).astype(int)
     y = np.linspace(0, size[1], size[1] // side + 1).astype(int)

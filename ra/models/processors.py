@@ -6,7 +6,6 @@ A further architecture is one class here and its registry line.
 from __future__ import annotations
 
 import inspect
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -191,8 +190,3 @@ class Pix2PixGenerator(nn.Module):
                 f"pix2pix: {x.shape[-2]}x{x.shape[-1]} px is not divisible by 4; choose other crops"
             )
         return (torch.tanh(self.body(x)) + 1) / 2
-
-
-def sizes_of(**sizes: Any) -> dict[str, Any]:
-    """``sizes`` without those that are None, for ``build_processor``."""
-    return {name: value for name, value in sizes.items() if value is not None}

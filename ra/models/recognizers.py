@@ -32,6 +32,7 @@ class Recognizer(nn.Module):
 
     Args:
         classifier: normalised images -> logits.
+        logits: number of logits of the classifier.
         input_size: side in pixels to which images are resized; None takes them as they are.
         class_index: logit of each class of the data set; None takes all logits.
     """
@@ -39,13 +40,14 @@ class Recognizer(nn.Module):
     def __init__(
         self,
         classifier: nn.Module,
+        logits: int,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         input_size: int | None = None,
         class_index: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self.classifier, self.input_size = classifier, input_size
+        self.classifier, self.logits, self.input_size = classifier, logits, input_size
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
         index = torch.tensor([] if class_index is None else class_index, dtype=torch.long)
@@ -94,15 +96,19 @@ def build_recognizer(arch: str, num_classes: int, weights: str = SCRATCH) -> Rec
     auxiliary = arch in ("googlenet", "inception_v3")
     if weights == SCRATCH:
         extra = {"aux_logits": False, "init_weights": True} if auxiliary else {}
-        return Recognizer(torchvision.models.get_model(arch, num_classes=num_classes, **extra))
+        model = torchvision.models.get_model(arch, num_classes=num_classes, **extra)
+        return Recognizer(model, num_classes)
     known = torchvision.models.get_model_weights(arch)
     if weights not in known.__members__:
         raise unknown(f"weights of {arch}", weights, known.__members__)
     choice = known[weights]
     model = _fetch(lambda: torchvision.models.get_model(arch, weights=choice), choice.url)
+    for head in ("AuxLogits", "aux1", "aux2") if auxiliary else ():
+        setattr(model, head, None)
     if auxiliary:
         model.aux_logits = False
-    return Recognizer(model, input_size=299 if arch == "inception_v3" else None)
+    side = 299 if arch == "inception_v3" else None
+    return Recognizer(model, len(choice.meta["categories"]), input_size=side)
 
 
 def _timm(name: str, num_classes: int, weights: str) -> Recognizer:
@@ -116,7 +122,7 @@ def _timm(name: str, num_classes: int, weights: str) -> Recognizer:
     else:
         model = _fetch(lambda: timm.create_model(name, pretrained=True), name)
     fixed = settings.input_size[-1] if settings.fixed_input_size else None
-    return Recognizer(model, settings.mean, settings.std, fixed)
+    return Recognizer(model, model.num_classes, settings.mean, settings.std, fixed)
 
 
 def _fetch(load, origin: str) -> nn.Module:
