@@ -114,10 +114,11 @@ def mlflow_server(folder: Path, port: int):
         )
 
     def answers() -> bool:
-        with contextlib.suppress(OSError):
+        try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
                 return answer.status == 200
-        return False
+        except OSError:
+            return False
 
     try:
         wait_until(answers, 60)
@@ -231,7 +232,8 @@ with tracking.start_run("killed", "train", {"lr": 1}, uri=sys.argv[1]) as run:
     spool = tmp_path / "results/.spool"
     assert tracking.deliver(spool) == 0
     assert runs_of(ready)["killed"].info.status == "KILLED"
-    with tracking.start_run("killed", "train", {"lr": 2, "new": 3}, uri=ready, run_id=run_id) as run:
+    params = {"lr": 2, "new": 3}
+    with tracking.start_run("killed", "train", params, uri=ready, run_id=run_id) as run:
         assert run.run_id == run_id
         for i in range(90, 200):  # from the last checkpoint on
             run.log_metrics({"loss": i}, step=i)
@@ -244,12 +246,16 @@ with tracking.start_run("killed", "train", {"lr": 1}, uri=sys.argv[1]) as run:
     assert runs_of(ready)["unknown"].info.status == "FINISHED"
 
 
+def journal_of(uri: str, spool: Path, name: str) -> spools.Journal:
+    return spools.Journal(spool, name, {
+        "store": uri, "experiment": "ra", "run": name, "name": name, "parent": None,
+        "params": {"a": "1"}, "tags": {"ra.run": name},
+    })
+
+
 def test_delivery_twice_is_delivery_once(ready, tmp_path):
     """A courier killed before it notes what it sent: all of the journal is sent again."""
-    journal = spools.Journal(tmp_path, "r1", {
-        "store": ready, "experiment": "ra", "run": "r1", "name": "twice", "parent": None,
-        "params": {"a": "1"}, "tags": {"ra.run": "r1"},
-    })
+    journal = journal_of(ready, tmp_path, "twice")
     for i in range(50):
         journal.write("metrics", step=i, values={"loss": float(i)})
     os.write(journal._handle, b'{"event": "metr')  # torn by a kill
@@ -265,13 +271,20 @@ def test_delivery_twice_is_delivery_once(ready, tmp_path):
     assert not journal.path.exists()
 
 
-def test_a_deleted_store_is_made_again_while_a_run_goes_on(uri, tmp_path):
+def test_a_deleted_store_is_made_again_with_all_of_a_run(ready, tmp_path, empty_store):
     database = tmp_path / "results/mlflow.db"
-    with tracking.start_run("survivor", "train", {}, uri=uri) as run:
-        run.log_metrics({"loss": 1}, step=1)
-        wait_until(lambda: database.exists() and runs_of(uri))
-        database.unlink()
-        run.log_metrics({"loss": 2}, step=2)
+    journal = journal_of(ready, tmp_path, "survivor")
+    journal.write("metrics", step=1, values={"loss": 1.0})
+    courier = tracking_store._Courier(ready)
+    courier.round(spools.journals(tmp_path))
+    assert spools.sent(journal.path)["position"] > 0
+    database.rename(tmp_path / "kept.db")
+    assert courier.store_is_gone()  # its process ends here; the next one finds a new file
+    shutil.copyfile(empty_store, database)
+    journal.write("metrics", step=2, values={"loss": 2.0})
+    journal.write("end", status="FINISHED")
+    journal.close()
+    assert tracking.deliver(tmp_path) == 0
     with contextlib.closing(sqlite3.connect(database)) as connection:
         rows = connection.execute("SELECT step FROM metrics WHERE key = 'loss'").fetchall()
     assert sorted(rows) == [(1,), (2,)]
