@@ -15,27 +15,29 @@ except UserError as error:
     raise WorkflowError(str(error))
 
 # Rules call the `ra` that is installed beside this snakemake, also where no environment is active.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+os.environ.update(
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+)
 
 # Where and how runs are recorded never changes a result, so it travels in the environment,
 # where a change re-runs nothing.
 os.environ.setdefault("RA_DAG_ID", f"{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}")
+os.environ.update(MLFLOW_EXPERIMENT_NAME=CONFIG.tracking["experiment"])
 if not CONFIG.tracking["enabled"]:
     os.environ.pop("MLFLOW_TRACKING_URI", None)
 elif CONFIG.tracking["uri"]:
-    os.environ["MLFLOW_TRACKING_URI"] = CONFIG.tracking["uri"]
+    os.environ.update(MLFLOW_TRACKING_URI=CONFIG.tracking["uri"])
 else:
     os.environ.setdefault("MLFLOW_TRACKING_URI", default_uri(CONFIG.results))
-os.environ["MLFLOW_EXPERIMENT_NAME"] = CONFIG.tracking["experiment"]
 
 RESULTS = CONFIG.results.as_posix()
 DATASET = f"{RESULTS}/{CONFIG.dataset}"
 TABLES = f"{RESULTS}/tables"
 PREPARED = f"{DATASET}/data/dataset.json"
-RECOGNIZER = DATASET + "/recognizers/{arch}"
+RECOGNIZER = f"{DATASET}/recognizers/{{arch}}"
 # The path is the identity of a P: two experiments can never overwrite each other.
-PROCESSOR = DATASET + "/{task}/{objective}/l{l}/{arch}/seed{seed}"
-NO_PROCESSING = DATASET + "/{task}/no_processing"
+PROCESSOR = f"{DATASET}/{{task}}/{{objective}}/l{{l}}/{{arch}}/seed{{seed}}"
+NO_PROCESSING = f"{DATASET}/{{task}}/no_processing"
 
 
 wildcard_constraints:
@@ -60,9 +62,33 @@ def task_flags(wildcards):
     return flags(CONFIG.tasks[wildcards.task])
 
 
-def network_flags(network, prefix=""):
-    sizes = {f"{prefix}channels": network.channels, f"{prefix}blocks": network.blocks}
+def processor_flags():
+    network = CONFIG.processor
+    sizes = {"sr_arch": network.arch, "channels": network.channels, "blocks": network.blocks}
     return flags(sizes)
+
+
+def with_transformer(objective):
+    return objective.startswith("ra_transform")
+
+
+def transformer_flags(wildcards):
+    if not with_transformer(wildcards.objective):
+        return ""
+    network = CONFIG.transformer
+    sizes = {"arch": network.arch, "channels": network.channels, "blocks": network.blocks}
+    return flags({f"transformer_{key}": value for key, value in sizes.items()})
+
+
+def model_flags(wildcards, input):
+    """P and T of an evaluation; without P it is that of no processing."""
+    models = dict(input.items())
+    return flags(
+        {
+            "model_sr": models.get("processor", "none"),
+            "model_transformer": models.get("transformer") or None,
+        }
+    )
 
 
 def weight(value):
@@ -105,7 +131,7 @@ def training_recognizer(wildcards):
 
 def transformer_of(wildcards):
     """T of a P that was trained with one."""
-    if wildcards.objective.startswith("ra_transform"):
+    if with_transformer(wildcards.objective):
         return f"{PROCESSOR}/transformer.safetensors"
     return []
 

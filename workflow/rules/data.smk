@@ -1,23 +1,23 @@
 rule prepare:
     output:
         PREPARED,
-    params:
-        data=CONFIG.data,
-        name=CONFIG.dataset,
-        images=flags({k: v for k, v in CONFIG.images.items() if k != "cache"}),
-        cache="--cache" if CONFIG.images["cache"] else "--no-cache",
     log:
         f"{DATASET}/data/prepare.log",
     benchmark:
         f"{DATASET}/data/prepare.benchmark.tsv"
+    conda:
+        "ra"
     threads: 1
     resources:
         gpu=0,
         mem_mb=CONFIG.runtime["mem_mb"],
         runtime=CONFIG.runtime["minutes"],
         workers=CONFIG.runtime["workers"],
-    conda:
-        "ra"
+    params:
+        data=CONFIG.data,
+        name=CONFIG.dataset,
+        images=flags({k: v for k, v in CONFIG.images.items() if k != "cache"}),
+        cache="--cache" if CONFIG.images["cache"] else "--no-cache",
     message:
         "prepare {params.name}: read every image of {params.data} once"
     shell:

@@ -9,22 +9,20 @@ rule evaluate:
         images=f"{PROCESSOR}/images.csv",
         strip=f"{PROCESSOR}/strip.png",
         matrix=f"{PROCESSOR}/accuracy.png",
-    params:
-        task=task_flags,
-        model=lambda wildcards, input: flags(
-            {"model_sr": input.processor, "model_transformer": input.transformer or None}
-        ),
-        threads=CONFIG.runtime["threads"],
-        precision=CONFIG.runtime["precision"],
     log:
         f"{PROCESSOR}/evaluate.log",
     benchmark:
         f"{PROCESSOR}/evaluate.benchmark.tsv"
+    conda:
+        "ra"
     threads: CONFIG.runtime["threads"]
     resources:
         **training_resources(),
-    conda:
-        "ra"
+    params:
+        task=task_flags,
+        model=model_flags,
+        threads=CONFIG.runtime["threads"],
+        precision=CONFIG.runtime["precision"],
     message:
         "evaluate P by every R: {wildcards.task} {wildcards.objective} lambda {wildcards.l} R {wildcards.arch} seed {wildcards.seed}"
     shell:
@@ -43,11 +41,6 @@ use rule evaluate as evaluate_no_processing with:
         images=f"{NO_PROCESSING}/images.csv",
         strip=f"{NO_PROCESSING}/strip.png",
         matrix=f"{NO_PROCESSING}/accuracy.png",
-    params:
-        task=task_flags,
-        model="--model-sr none",
-        threads=CONFIG.runtime["threads"],
-        precision=CONFIG.runtime["precision"],
     log:
         f"{NO_PROCESSING}/evaluate.log",
     benchmark:

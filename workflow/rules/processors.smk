@@ -5,26 +5,26 @@ rule train:
     output:
         processor=f"{PROCESSOR}/processor.safetensors",
         history=f"{PROCESSOR}/training.csv",
-    params:
-        task=task_flags,
-        recognizer=lambda wildcards, input: flags({"recognizer": input.recognizer or None}),
-        processor=f"--sr-arch {CONFIG.processor.arch} {network_flags(CONFIG.processor)}",
-        transformer="",
-        schedule=flags(CONFIG.processor_schedule),
-        threads=CONFIG.runtime["threads"],
-        precision=CONFIG.runtime["precision"],
-    wildcard_constraints:
-        objective="|".join(o for o in CONFIG.objectives if "transform" not in o) or "none",
     log:
         f"{PROCESSOR}/train.log",
     benchmark:
         f"{PROCESSOR}/train.benchmark.tsv"
+    wildcard_constraints:
+        objective="|".join(o for o in CONFIG.objectives if not with_transformer(o)) or "none",
+    conda:
+        "ra"
     threads: CONFIG.runtime["threads"]
     resources:
         **training_resources(),
         checkpoint_seconds=CONFIG.runtime["checkpoint_seconds"],
-    conda:
-        "ra"
+    params:
+        task=task_flags,
+        recognizer=lambda wildcards, input: flags({"recognizer": input.recognizer or None}),
+        processor=processor_flags(),
+        transformer=transformer_flags,
+        schedule=flags(CONFIG.processor_schedule),
+        threads=CONFIG.runtime["threads"],
+        precision=CONFIG.runtime["precision"],
     message:
         "train P: {wildcards.task} {wildcards.objective} lambda {wildcards.l} R {wildcards.arch} seed {wildcards.seed}"
     shell:
@@ -42,14 +42,6 @@ use rule train as train_with_transformer with:
         processor=f"{PROCESSOR}/processor.safetensors",
         transformer=f"{PROCESSOR}/transformer.safetensors",
         history=f"{PROCESSOR}/training.csv",
-    params:
-        task=task_flags,
-        recognizer=lambda wildcards, input: flags({"recognizer": input.recognizer or None}),
-        processor=f"--sr-arch {CONFIG.processor.arch} {network_flags(CONFIG.processor)}",
-        transformer=f"--transformer-arch {CONFIG.transformer.arch} {network_flags(CONFIG.transformer, 'transformer-')}",
-        schedule=flags(CONFIG.processor_schedule),
-        threads=CONFIG.runtime["threads"],
-        precision=CONFIG.runtime["precision"],
     wildcard_constraints:
         objective="ra_transformer|ra_transform",
     message:

@@ -4,20 +4,20 @@ rule train_recognizer:
     output:
         model=f"{RECOGNIZER}/recognizer.safetensors",
         history=f"{RECOGNIZER}/training.csv",
+    log:
+        f"{RECOGNIZER}/train.log",
+    benchmark:
+        f"{RECOGNIZER}/train.benchmark.tsv"
+    conda:
+        "ra"
+    threads: CONFIG.runtime["threads"]
+    resources:
+        **training_resources(),
     params:
         schedule=lambda wildcards: flags(CONFIG.recognizer_schedules[wildcards.arch]),
         weights=CONFIG.weights,
         threads=CONFIG.runtime["threads"],
         precision=CONFIG.runtime["precision"],
-    log:
-        f"{RECOGNIZER}/train.log",
-    benchmark:
-        f"{RECOGNIZER}/train.benchmark.tsv"
-    threads: CONFIG.runtime["threads"]
-    resources:
-        **training_resources(),
-    conda:
-        "ra"
     message:
         "train R {wildcards.arch} on the clean images"
     shell:

@@ -8,21 +8,25 @@ rule table:
         all_evaluations,
     output:
         tidy=f"{TABLES}/all.csv",
-        tables=expand(f"{TABLES}/{{table}}.{{format}}", table=[*CONFIG.tasks, "quality"], format=["csv", "md"]),
-    params:
-        recognizers=flags({"recognizers": CONFIG.evaluate_recognizers}),
-        paper="--paper" if CONFIG.paper else "",
+        tables=expand(
+            f"{TABLES}/{{table}}.{{format}}",
+            table=[*CONFIG.tasks, "quality"],
+            format=["csv", "md"],
+        ),
     log:
         f"{TABLES}/table.log",
     benchmark:
         f"{TABLES}/table.benchmark.tsv"
+    conda:
+        "ra"
     threads: 1
     resources:
         gpu=0,
         mem_mb=CONFIG.runtime["mem_mb"],
         runtime=10,
-    conda:
-        "ra"
+    params:
+        recognizers=flags({"recognizers": CONFIG.evaluate_recognizers}),
+        paper="--paper" if CONFIG.paper else "",
     message:
         "write the tables to {TABLES}"
     shell:
