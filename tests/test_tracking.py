@@ -162,7 +162,10 @@ def test_a_run_is_recorded_whole(uri, tmp_path, monkeypatch):
     one, two = runs["sr ra l=0.001"], runs["judged"]
     assert one.info.status == two.info.status == "FINISHED"
     assert one.data.params == {
-        "lr": "0.1", "data": "http://host/x", "none": "None", "long": "x" * 6000
+        "lr": "0.1",
+        "data": "http://host/x",
+        "none": "None",
+        "long": "x" * 6000,
     }
     tags = one.data.tags
     assert (tags["task"], tags["ra.kind"], tags["ra.dag"]) == ("sr", "train", "dag7")
@@ -247,10 +250,19 @@ with tracking.start_run("killed", "train", {"lr": 1}, uri=sys.argv[1]) as run:
 
 
 def journal_of(uri: str, spool: Path, name: str) -> spools.Journal:
-    return spools.Journal(spool, name, {
-        "store": uri, "experiment": "ra", "run": name, "name": name, "parent": None,
-        "params": {"a": "1"}, "tags": {"ra.run": name},
-    })
+    return spools.Journal(
+        spool,
+        name,
+        {
+            "store": uri,
+            "experiment": "ra",
+            "run": name,
+            "name": name,
+            "parent": None,
+            "params": {"a": "1"},
+            "tags": {"ra.run": name},
+        },
+    )
 
 
 def test_delivery_twice_is_delivery_once(ready, tmp_path):
@@ -293,8 +305,9 @@ def test_a_deleted_store_is_made_again_with_all_of_a_run(ready, tmp_path, empty_
 def test_half_made_database_is_never_in_place(uri, tmp_path):
     database = tmp_path / "results/mlflow.db"
     database.parent.mkdir()
-    maker = start_python("import sys; from ra import tracking; tracking.prepare_store(sys.argv[1])",
-                         uri)
+    maker = start_python(
+        "import sys; from ra import tracking; tracking.prepare_store(sys.argv[1])", uri
+    )
     wait_until(lambda: (database.parent / ".mlflow.db.new").exists())
     maker.kill()
     maker.wait()

@@ -1,0 +1,84 @@
+"""Crops against torchvision, and the independence of numbers from workers and resumption."""
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from ra.data.datasets import Crops, TrainingKeys, loader, open_split, validation_keys
+from ra.data.degradations import build_task
+from ra.data.images import read_image
+
+CPU = torch.device("cpu")
+
+
+def test_validation_crops_are_torchvisions(folder, prepared):
+    split = open_split(prepared, "val")
+    batch = Crops(split, None).__getitems__(validation_keys(len(split), 100)[0])
+    theirs = v2.Compose([v2.Resize(20), v2.CenterCrop(16)])
+    for path, target in zip(split.paths, batch.target, strict=True):
+        wanted = np.asarray(theirs(Image.open(folder / path)))
+        assert np.array_equal(target.permute(1, 2, 0).numpy(), wanted)
+
+
+def test_resizing_is_torchvisions(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (61, 47, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    wanted = np.asarray(v2.Resize(20)(Image.fromarray(pixels)))
+    assert np.array_equal(read_image(tmp_path / "a.png", 20), wanted)
+
+
+def test_a_plain_folder_gives_the_images_of_the_prepared_one(folder, prepared):
+    plain, cached = open_split(folder, "val", 20, 16), open_split(prepared, "val")
+    assert plain.paths == cached.paths
+    assert all(np.array_equal(plain.image(i), cached.image(i)) for i in range(len(plain)))
+
+
+def test_labels_follow_the_sorted_class_names(prepared):
+    split = open_split(prepared, "train")
+    assert [split.info.classes[label] for label in split.labels] == [
+        path.split("/")[1] for path in split.paths
+    ]
+
+
+def batches(prepared, workers=0, start=0, rank=0, world=1):
+    crops = Crops(open_split(prepared, "train"), build_task("dn"))
+    keys = TrainingKeys(len(crops), 5, 2, seed=3, start=start, rank=rank, world=world)
+    return list(loader(crops, keys, workers, CPU))
+
+
+def pairs(left, right):
+    return zip(left, right, strict=True)
+
+
+def same(left, right):
+    return all(torch.equal(a, b) for x, y in pairs(left, right) for a, b in pairs(x, y))
+
+
+def test_batches_do_not_depend_on_the_number_of_workers(prepared):
+    assert same(batches(prepared), batches(prepared, workers=2))
+
+
+def test_a_start_in_the_middle_of_an_epoch_gives_the_rest(prepared):
+    assert same(batches(prepared)[3:], batches(prepared, start=3))
+    assert same(batches(prepared)[7:], batches(prepared, start=7))
+
+
+def test_an_epoch_visits_every_image_once_and_epochs_differ(prepared):
+    index = torch.cat([batch.index for batch in batches(prepared)])
+    first, second = index[:24], index[24:]
+    assert sorted(first.tolist()) == list(range(24))
+    assert sorted(second.tolist()) == list(range(24))
+    assert first.tolist() != second.tolist()
+
+
+def test_ranks_share_a_global_batch(prepared):
+    whole = batches(prepared)[0].index.tolist()
+    parts = [batches(prepared, rank=rank, world=2)[0].index.tolist() for rank in (0, 1)]
+    assert sorted(parts[0] + parts[1]) == sorted(whole)
+
+
+def test_on_the_device_images_are_floats_in_the_unit_range(prepared):
+    batch = batches(prepared)[0].to(CPU)
+    assert batch.target.dtype == torch.float32
+    assert 0 <= batch.target.min() and batch.target.max() <= 1

@@ -1,0 +1,88 @@
+"""Models on disk: round trips, and one line for every file that is not one."""
+
+import os
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from ra.errors import UserError
+from ra.models.checkpoints import load_processor, load_recognizer, read_header, save_model
+from ra.models.processors import build_processor
+from ra.models.recognizers import build_recognizer
+
+
+@pytest.fixture
+def stored(tmp_path):
+    torch.manual_seed(0)
+    processor = build_processor("SRResNet", 2, channels=4, blocks=1)
+    path = tmp_path / "processor.safetensors"
+    save_model(path, processor, {"kind": "processor", "network": processor.header, "task": "sr"})
+    return path, processor
+
+
+def test_a_processor_comes_back_as_it_was(stored):
+    path, processor = stored
+    image = torch.rand(1, 3, 8, 8)
+    assert torch.equal(load_processor(path)(image), processor.eval()(image))
+    assert read_header(path)["task"] == "sr"
+
+
+def test_a_recognizer_comes_back_with_its_choice_of_logits(tmp_path):
+    recognizer = build_recognizer("squeezenet1_1", 6).eval()
+    recognizer.class_index = torch.tensor([5, 1])
+    header = {"kind": "recognizer", "arch": "squeezenet1_1", "logits": 6, "input_size": None}
+    save_model(tmp_path / "r.safetensors", recognizer, header)
+    image = torch.rand(1, 3, 32, 32)
+    assert torch.equal(load_recognizer(tmp_path / "r.safetensors").eval()(image), recognizer(image))
+
+
+def test_another_kind_is_refused(stored):
+    with pytest.raises(UserError, match="is a processor, not a recognizer"):
+        load_recognizer(stored[0])
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match="p.safetensors: no such model file"):
+        load_processor(tmp_path / "p.safetensors")
+
+
+def test_a_truncated_file_is_named(stored):
+    path, _ = stored
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(UserError, match="damaged, or not a safetensors file"):
+        load_processor(path)
+
+
+def test_a_pickle_is_not_executed(tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'executed'}",)
+
+    torch.save(Hostile(), tmp_path / "p.safetensors")
+    with pytest.raises(UserError, match="damaged, or not a safetensors file"):
+        load_processor(tmp_path / "p.safetensors")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_foreign_safetensors_are_named(tmp_path):
+    save_file({"a": torch.zeros(1)}, tmp_path / "p.safetensors")
+    with pytest.raises(UserError, match="without the header of ra"):
+        load_processor(tmp_path / "p.safetensors")
+
+
+def test_weights_of_another_architecture_are_refused(stored):
+    path, processor = stored
+    header = {"kind": "processor", "network": {**processor.header, "channels": 8}}
+    save_model(path, processor, header)
+    with pytest.raises(UserError, match="do not fit the architecture"):
+        load_processor(path)
+
+
+def test_nan_weights_are_refused(stored):
+    path, processor = stored
+    with torch.no_grad():
+        processor.block1[0].weight[0, 0, 0, 0] = float("nan")
+    save_model(path, processor, read_header(path))
+    with pytest.raises(UserError, match="NaN or infinite weights in block1.0.weight"):
+        load_processor(path)

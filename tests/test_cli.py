@@ -1,0 +1,103 @@
+"""The command line as a person meets it: help, one-line errors, the released script's flags."""
+
+import pandas as pd
+import pytest
+import torch
+import torchvision
+from conftest import write_images
+
+from ra.cli import main
+
+
+def call(*arguments):
+    return main([str(part) for part in arguments])
+
+
+@pytest.mark.parametrize("name", ["prepare", "train-recognizer", "train", "evaluate", "table"])
+def test_help_explains_every_flag(name, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        call(name, "--help")
+    assert stopped.value.code == 0
+    assert "default: None" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--task", "srr", "--l", "0"], "unknown task 'srr'; nearest: sr"),
+        (["train", "--mode", "rra"], "unknown objective 'rra'; nearest: ra"),
+        (["train", "--l", "-1"], "--l: lambda is -1.0"),
+        (["train", "--l", "0", "--sr-arch", "pix2pix"], "pix2pix does not up-scale"),
+        (["train", "--l", "0", "--lr", "0"], "lr above 0"),
+        (["train", "--recognizer", "none.safetensors"], "none.safetensors: no such model file"),
+        (["train", "--l", "0", "--device", "tpu"], "device: 'tpu' is none of auto"),
+        (["train", "--l", "0", "--precision", "fp8"], "precision: 'fp8' is neither"),
+        (["train-recognizer", "--arch", "resnet81"], "unknown recognizer 'resnet81'"),
+        (["evaluate", "--task", "sr"], "--model-sr: needed"),
+        (["evaluate", "--model-sr", "none"], "--task: needed when --model-sr is none"),
+        (["evaluate", "--model-sr", "p.safetensors"], "p.safetensors: no such model file"),
+    ],
+)
+def test_a_mistake_is_one_line_and_a_non_zero_exit(prepared, tmp_path, capsys, arguments, message):
+    command, *rest = arguments
+    code = call(command, "--data", prepared, "--save-dir", tmp_path, *rest)
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert code == 1 and message in said and said.startswith(f"ra {command}: error:")
+
+
+def test_a_missing_folder_is_named(tmp_path, capsys):
+    assert call("prepare", "--data", tmp_path / "no", "--save-dir", tmp_path / "out") == 1
+    assert f"{tmp_path}/no/train: no such folder" in capsys.readouterr().err
+
+
+def test_a_missing_flag_is_one_line(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        call("train", "--task", "sr")
+    assert stopped.value.code == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+@pytest.fixture
+def imagenet(tmp_path, monkeypatch):
+    """A plain folder named by wnids, and a stand-in for resnet18's pretrained weights."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    cache = tmp_path / "torch/hub/checkpoints"
+    cache.mkdir(parents=True)
+    url = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url
+    torch.save(torchvision.models.resnet18().state_dict(), cache / url.rpartition("/")[2])
+    return write_images(tmp_path / "imagenet", ("n01440764", "n03888257"), 2, 1, size=(40, 36))
+
+
+@pytest.mark.parametrize("mode", ["ra", "ra_transform", "ra_unsupervised"])
+def test_the_released_command_line_trains_and_judges(imagenet, tmp_path, mode):
+    out = tmp_path / "checkpoints_sr"
+    small = ["--resize", 36, "--crop", 32, "--device", "cpu", "--threads", 1]
+    small_p = ["--epochs", 1, "--channels", 4, "--transformer-channels", 2]
+    released = [
+        "--l",
+        0.001,
+        "--save-dir",
+        out,
+        "--task",
+        "sr",
+        "--sr-arch",
+        "SRResNet",
+        "--arch",
+        "resnet18",
+        "--mode",
+        mode,
+        "--data",
+        imagenet,
+    ]
+    assert call("train", *released, *small, *small_p) == 0
+    judged = ["--model-sr", out / "processor.safetensors", "--task", "sr", "--data", imagenet]
+    if mode == "ra_transform":
+        judged += ["--model-transformer", out / "transformer.safetensors"]
+    assert call("evaluate", *judged, "--recognizers", "resnet18", *small) == 0
+    tidy = pd.read_csv(out / "evaluation.csv")
+    assert set(tidy.metric) >= {"top1", "psnr"} and (tidy.n == 2).all()
+
+
+def test_table_alone(tmp_path, prepared, capsys):
+    assert call("table", "--evaluations", tmp_path / "x.csv", "--save-dir", tmp_path) == 1
+    assert "x.csv: cannot be read as an evaluation" in capsys.readouterr().err

@@ -1,0 +1,75 @@
+"""The configuration: defaults of the schema, and one line for every mistake."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ra.config import load_config
+from ra.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
+DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def change(**keys):
+    return load_config({**DEFAULT, **keys}, SCHEMA)
+
+
+def test_the_default_experiment_is_valid():
+    config = load_config(DEFAULT, SCHEMA)
+    assert config.dataset == "embedded" and config.train_recognizers == ("resnet18",)
+    assert set(config.tasks) == {"sr", "dn", "jpeg"} and len(config.evaluate_recognizers) >= 4
+
+
+def test_defaults_are_the_papers():
+    given = {"recognizers": {"train": ["r"], "evaluate": ["r"]}, "objectives": {"plain": 0}}
+    config = load_config(given, SCHEMA)
+    schedule = config.processor_schedule
+    assert (schedule["epochs"], schedule["batch_size"], schedule["lr"]) == (6, 20, 1e-4)
+    assert (schedule["lr_steps"], schedule["lr_gamma"]) == ([4, 5], 0.1)
+    assert (config.images["resize"], config.images["crop"]) == (256, 224)
+    assert config.tasks == {"sr": {"factor": 4}, "dn": {"sigma": 0.1}, "jpeg": {"quality": 10}}
+
+
+def test_numbers_without_a_point_are_numbers():
+    assert change(objectives={"ra": "1e-3"}).objectives == {"ra": (0.001,)}
+
+
+def test_a_folder_gives_the_data_set_its_name():
+    assert change(data="/somewhere/my photos").dataset == "my-photos"
+
+
+def test_single_recognizers_may_differ():
+    overrides = {"resnet18": {"epochs": 2}}
+    config = change(recognizers={**DEFAULT["recognizers"], "overrides": overrides})
+    assert config.recognizer_schedules["resnet18"]["epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"dat": "x"}, "config key unknown key 'dat'; nearest: data"),
+        ({"images": {"crops": 3}}, "config key images.unknown key 'crops'; nearest: crop"),
+        ({"images": {"crop": "big"}}, "images.crop: 'big' is not of type 'integer'"),
+        ({"images": {"crop": 34, "resize": 40}}, "34 px is not divisible by tasks.sr.factor 4"),
+        ({"images": {"crop": 64, "resize": 40}}, "images.resize: 40 px is below images.crop"),
+        ({"tasks": {"srr": {}}}, "unknown task 'srr'; nearest: sr"),
+        ({"tasks": {"sr": {"factor": 3}}}, "factor: 3 is not a power of two"),
+        ({"tasks": {"dn": {"sigma": 2}}}, "tasks.dn.sigma: 2 is greater than the maximum"),
+        ({"objectives": {"rb": 1}}, "unknown objective 'rb'; nearest: ra"),
+        ({"objectives": {"ra": -1}}, "objectives.ra: -1 is less than the minimum of 0"),
+        ({"objectives": {"plain": 1}}, "objectives.plain: lambda must be 0"),
+        ({"objectives": {}}, "objectives: "),
+        ({"processor": {"arch": "SRResnet"}}, "unknown architecture 'SRResnet'"),
+        ({"seeds": []}, "seeds: "),
+        ({"runtime": {"device": "gpu"}}, "runtime.device: 'gpu' does not match"),
+        ({"recognizers": {"train": ["resnet18"]}}, "recognizers: 'evaluate' is a required"),
+        ({"recognizers": {"train": ["a"], "evaluate": ["a"], "overrides": {"b": {}}}}, "'b'"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(keys, message):
+    with pytest.raises(UserError, match=message) as caught:
+        change(**keys)
+    assert "\n" not in str(caught.value)

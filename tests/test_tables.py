@@ -1,0 +1,137 @@
+"""Layouts of the tables, from tidy rows made by hand."""
+
+import pandas as pd
+import pytest
+
+from ra.errors import UserError
+from ra.tables import write_tables
+
+
+def row(task, p_model, r, metric, value, weight=0.0, training_r="resnet18", seed=0):
+    return {
+        "dataset": "d",
+        "task": task,
+        "p_model": p_model,
+        "lambda": weight,
+        "training_r": "-" if p_model in ("plain", "no_processing") else training_r,
+        "seed": seed,
+        "evaluation_r": r,
+        "metric": metric,
+        "value": value,
+        "low": value,
+        "high": value,
+        "n": 10,
+    }
+
+
+@pytest.fixture
+def evaluations(tmp_path):
+    rows = []
+    models = ["ra", "no_processing", "ra_unsupervised", "plain", "ra_transformer"]
+    for number, p_model in enumerate(models):
+        for task in ("sr", "dn"):
+            rows += [
+                [
+                    row(task, p_model, "resnet18", "top1", 50.04 + number),
+                    row(task, p_model, "vgg16_bn", "top1", 40 + number),
+                    row(task, p_model, "-", "psnr", 24.1234),
+                    row(task, p_model, "-", "ssim", 0.7),
+                ]
+            ]
+    return write(tmp_path, rows)
+
+
+def write(folder, tables):
+    paths = [folder / f"{number}.csv" for number in range(len(tables))]
+    for path, rows in zip(paths, tables, strict=True):
+        pd.DataFrame(rows).to_csv(path, index=False)
+    return paths
+
+
+def test_the_papers_layout(evaluations, tmp_path):
+    write_tables(evaluations, tmp_path / "out", ["resnet18", "vgg16_bn"])
+    assert (tmp_path / "out/sr.csv").read_text().splitlines() == [
+        "P Model/Evaluation on R,ResNet-18,VGG-16",
+        "No Processing,51.0,41.0",
+        "Plain Processing,53.0,43.0",
+        "RA Processing,50.0,40.0",
+        "RA with Transformer,54.0,44.0",
+        "Unsupervised RA,52.0,42.0",
+    ]
+
+
+def test_markdown_has_the_numbers_of_the_csv(evaluations, tmp_path):
+    write_tables(evaluations, tmp_path / "out", [])
+    for name in ("sr", "dn", "quality"):
+        markdown = (tmp_path / f"out/{name}.md").read_text().splitlines()
+        cells = [[c.strip() for c in line.strip("|").split("|")] for line in markdown]
+        csv = [line.split(",") for line in (tmp_path / f"out/{name}.csv").read_text().splitlines()]
+        assert [cells[0], *cells[2:]] == csv
+
+
+def test_quality_has_a_row_for_every_task_and_model(evaluations, tmp_path):
+    write_tables(evaluations, tmp_path / "out", [])
+    table = pd.read_csv(tmp_path / "out/quality.csv")
+    assert list(table.columns) == ["Task", "P Model", "PSNR (dB)", "SSIM"]
+    assert len(table) == 10 and table["PSNR (dB)"].tolist() == [24.123] * 10
+
+
+def test_all_csv_holds_every_row(evaluations, tmp_path):
+    write_tables(evaluations, tmp_path / "out", [])
+    tidy = pd.read_csv(tmp_path / "out/all.csv")
+    assert len(tidy) == 40
+
+
+def test_seeds_are_averaged(tmp_path):
+    paths = write(
+        tmp_path,
+        [
+            [
+                row("sr", "ra", "r", "top1", v, seed=s),
+                row("sr", "ra", "-", "psnr", 20),
+                row("sr", "ra", "-", "ssim", 1),
+            ]
+            for s, v in ((0, 50), (1, 60))
+        ],
+    )
+    write_tables(paths, tmp_path / "out", [])
+    assert "RA Processing,55.0" in (tmp_path / "out/sr.csv").read_text()
+
+
+def test_several_lambdas_and_training_rs_are_rows_of_their_own(tmp_path):
+    cases = [(0.1, "a", 1), (0.2, "a", 2), (0.1, "b", 3)]
+    paths = write(
+        tmp_path,
+        [
+            [
+                row("sr", "ra", "r", "top1", v, w, t),
+                row("sr", "ra", "-", "psnr", 2),
+                row("sr", "ra", "-", "ssim", 1),
+            ]
+            for w, t, v in cases
+        ],
+    )
+    write_tables(paths, tmp_path / "out", [])
+    text = (tmp_path / "out/sr.csv").read_text()
+    assert '"RA Processing, lambda 0.1, R a",1.0' in text
+    assert '"RA Processing, lambda 0.1, R b",3.0' in text
+
+
+def test_the_paper_stands_beside_ours_with_the_difference(evaluations, tmp_path):
+    write_tables(evaluations, tmp_path / "out", [], paper=True)
+    table = pd.read_csv(tmp_path / "out/paper.csv")
+    line = table[(table.task == "sr") & (table.p_model == "ra") & (table.recognizer == "vgg16_bn")]
+    assert line[["ours", "paper", "difference"]].values.tolist() == [[40.0, 58.2, -18.2]]
+
+
+def test_what_is_no_evaluation_is_named(tmp_path):
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="bad.csv: not an evaluation; no column dataset"):
+        write_tables([tmp_path / "bad.csv"], tmp_path / "out", [])
+    with pytest.raises(UserError, match="missing.csv: cannot be read"):
+        write_tables([tmp_path / "missing.csv"], tmp_path / "out", [])
+
+
+def test_an_unknown_column_is_named(evaluations, tmp_path):
+    with pytest.raises(UserError, match="--recognizers: resnet50 is in no evaluation"):
+        write_tables(evaluations, tmp_path / "out", ["resnet50"])

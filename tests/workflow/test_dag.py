@@ -1,0 +1,107 @@
+"""The DAG: how large it is, what a change re-runs, and what is said of a bad config."""
+
+import re
+
+import pytest
+from conftest import write_images
+
+from .conftest import ROOT, planned, snakemake
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The default experiment in a folder of its own, nothing run yet."""
+    (tmp_path / "config.yaml").write_text((ROOT / "config.yaml").read_text())
+    return tmp_path
+
+
+def test_the_default_experiment_has_one_p_per_task_and_objective(copy):
+    assert planned(snakemake(copy, "--dry-run")) == {
+        "prepare": 1,
+        "train_recognizer": 4,
+        "train": 9,
+        "train_with_transformer": 3,
+        "evaluate": 12,
+        "evaluate_no_processing": 3,
+        "table": 1,
+        "all": 1,
+        "total": 34,
+    }
+
+
+def test_one_key_adds_seeds(copy):
+    jobs = planned(snakemake(copy, "--dry-run", "--config", "seeds=[0,1]"))
+    assert (jobs["train"], jobs["train_with_transformer"], jobs["evaluate"]) == (18, 6, 24)
+
+
+def test_any_folder_is_a_data_set(copy):
+    run = snakemake(copy, "--dry-run", "--printshellcmds", "--config", "data=/some/my photos")
+    assert "results/my-photos/data/dataset.json" in run.stdout + run.stderr
+    assert "--data '/some/my photos'" in run.stdout + run.stderr
+
+
+def test_a_finished_experiment_has_nothing_to_do(tiny):
+    place, _ = tiny
+    run = snakemake(place, "--dry-run")
+    assert "Nothing to be done" in run.stdout + run.stderr
+
+
+def test_one_lambda_reruns_its_p_its_evaluation_and_the_tables(tiny):
+    place, _ = tiny
+    change = "objectives={'plain': 0, 'ra': 0.002, 'ra_transformer': 0.01}"
+    jobs = planned(snakemake(place, "--dry-run", "--config", change, "tasks={'sr': {}}"))
+    assert jobs == {"train": 1, "evaluate": 1, "table": 1, "all": 1, "total": 4}
+
+
+def test_a_changed_schedule_of_p_leaves_the_recognizers(tiny):
+    place, _ = tiny
+    change = "processor={'channels': 4, 'blocks': 1, 'schedule': {'epochs': 3, 'batch_size': 8}}"
+    jobs = planned(snakemake(place, "--dry-run", "--config", change))
+    assert jobs["train"] == 4 and "train_recognizer" not in jobs
+
+
+def test_where_it_runs_reruns_nothing(tiny):
+    place, _ = tiny
+    runtime = "runtime={'workers': 2, 'gpus': 1, 'device': 'cpu', 'checkpoint_seconds': 5}"
+    tracking = "tracking={'enabled': False}"
+    run = snakemake(place, "--dry-run", "--config", runtime, tracking)
+    assert "Nothing to be done" in run.stdout + run.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("taks={}", "config key unknown key 'taks'; nearest: tasks"),
+        ("tasks={'srr': {}}", "unknown task 'srr'; nearest: sr"),
+        ("images={'crop': 30}", "images.crop: 30 px is not divisible by tasks.sr.factor 4"),
+    ],
+)
+def test_a_bad_config_is_one_line_before_any_job(copy, change, message):
+    run = snakemake(copy, "--config", change)
+    said = run.stdout + run.stderr
+    assert run.returncode != 0 and message in said and "Traceback" not in said
+    assert not (copy / "results").exists()
+
+
+def test_a_bad_folder_ends_before_any_training(copy, tmp_path):
+    root = write_images(tmp_path / "photos", train=1, val=1)
+    (root / "val/a/0.png").write_bytes(b"nothing")
+    run = snakemake(copy, "--config", f"data={root}")
+    said = run.stdout + run.stderr
+    assert "val/a/0.png cannot be read: is not an image" in said
+    assert run.returncode != 0 and not list(copy.glob("results/*/recognizers"))
+
+
+def test_every_rule_has_a_log_a_benchmark_and_resources():
+    """Threads and the resources of each rule; `snakemake --lint` sees to the logs."""
+    for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
+        text = path.read_text()
+        for rule in re.split(r"^rule ", text, flags=re.M)[1:]:
+            if "shell:" in rule:
+                for directive in ("log:", "benchmark:", "threads:", "resources:", "message:"):
+                    assert directive in rule, f"{path.name}: {rule.split(':')[0]} lacks {directive}"
+
+
+def test_commands_quote_what_comes_from_the_config(copy):
+    run = snakemake(copy, "--dry-run", "--printshellcmds", "--config", "data=/x/$(touch pwned)")
+    assert "'/x/$(touch pwned)'" in run.stdout + run.stderr

@@ -1,0 +1,93 @@
+"""One tiny experiment through snakemake: tables, pictures, per-image answers, runs in MLflow."""
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from ra.models.checkpoints import read_header
+
+P = "results/tiny/sr/ra/l0.001/squeezenet1_1/seed0"
+
+
+def test_tables_are_in_the_papers_layout(tiny):
+    place, _ = tiny
+    table = pd.read_csv(place / "results/tables/sr.csv")
+    assert list(table.columns) == ["P Model/Evaluation on R", "squeezenet1_1", "shufflenet_v2_x0_5"]
+    assert list(table.iloc[:, 0]) == [
+        "No Processing",
+        "Plain Processing",
+        "RA Processing",
+        "RA with Transformer",
+    ]
+    for name in ("sr", "jpeg", "quality"):
+        assert (place / f"results/tables/{name}.md").read_text().startswith("|")
+
+
+def test_table_numbers_are_those_of_the_stored_answers(tiny):
+    place, _ = tiny
+    images = pd.read_csv(place / P / "images.csv")
+    assert len(images) == 12
+    table = pd.read_csv(place / "results/tables/sr.csv", index_col=0)
+    wanted = round(100 * images["squeezenet1_1:top1"].mean(), 1)
+    assert table.loc["RA Processing", "squeezenet1_1"] == wanted
+
+
+def test_pictures_are_there(tiny):
+    place, _ = tiny
+    for name in ("strip.png", "accuracy.png"):
+        with Image.open(place / P / name) as picture:
+            assert picture.width > 200 and len(picture.getcolors(2**24)) > 10
+
+
+def test_models_say_what_they_are(tiny):
+    place, _ = tiny
+    header = read_header(place / P / "processor.safetensors")
+    assert (header["task"], header["objective"], header["lambda"]) == ("sr", "ra", 0.001)
+    assert not (place / P / "state.pt").exists()
+
+
+def test_logs_hold_a_progress_bar(tiny):
+    place, _ = tiny
+    assert "100%" in (place / P / "train.log").read_text()
+
+
+@pytest.fixture(scope="module")
+def runs(tiny):
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{tiny[0] / 'results/mlflow.db'}")
+    experiment = client.get_experiment_by_name("ra")
+    found = client.search_runs([experiment.experiment_id], max_results=1000)
+    return client, {run.info.run_name: run for run in found}
+
+
+def test_every_job_is_a_finished_run_of_one_dag(runs):
+    _, by_name = runs
+    kinds = pd.Series([run.data.tags["ra.kind"] for run in by_name.values()]).value_counts()
+    assert kinds.to_dict() == {"train-recognizer": 2, "train": 6, "evaluate": 8}
+    assert {run.info.status for run in by_name.values()} == {"FINISHED"}
+    assert len({run.data.tags["ra.dag"] for run in by_name.values()}) == 1
+
+
+def test_a_training_has_parameters_metrics_and_checkpoints(runs):
+    client, by_name = runs
+    run = by_name["sr ra l=0.001 squeezenet1_1 seed0"]
+    assert run.data.params["lambda"] == "0.001" and run.data.params["device"] == "cpu"
+    assert len(run.data.tags["mlflow.source.git.commit"]) == 40
+    assert {"image", "recognition", "epoch_image", "images_per_s", "wall_s"} <= set(
+        run.data.metrics
+    )
+    steps = [m.step for m in client.get_metric_history(run.info.run_id, "epoch_image")]
+    assert steps == [3, 6]
+    stored = [a.path for a in client.list_artifacts(run.info.run_id, "checkpoints")]
+    assert stored == ["checkpoints/processor.safetensors"]
+
+
+def test_an_evaluation_is_linked_to_the_training_it_judges(runs):
+    client, by_name = runs
+    training = by_name["sr ra l=0.001 squeezenet1_1 seed0"]
+    judged = by_name["evaluate sr ra l=0.001 squeezenet1_1 seed0"]
+    assert judged.data.tags["mlflow.parentRunId"] == training.info.run_id
+    assert "shufflenet_v2_x0_5/top1" in judged.data.metrics and "psnr" in judged.data.metrics
+    stored = {a.path for a in client.list_artifacts(judged.info.run_id)}
+    assert stored == {"evaluation.csv", "accuracy.png", "strip.png"}
