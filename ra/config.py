@@ -60,7 +60,8 @@ def load_config(given: Mapping[str, Any], schema_path: Path) -> Config:
         UserError: one line that names the key, what is wrong and what is allowed.
     """
     schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
-    filled = _numbers(dict(given))
+    # At the top, text is text: a folder may be called 2024.
+    filled = {key: part if isinstance(part, str) else _scalars(part) for key, part in given.items()}
     _fill(filled, schema, schema["$defs"])
     error = best_match(Draft202012Validator(schema).iter_errors(filled))
     if error:
@@ -69,15 +70,22 @@ def load_config(given: Mapping[str, Any], schema_path: Path) -> Config:
     return _typed(filled)
 
 
-def _numbers(value: Any) -> Any:
-    """A copy in which text such as 1e-3, a float to people but not to YAML 1.1, is a float."""
+def _scalars(value: Any) -> Any:
+    """A copy in which text that means a number, a truth value or nothing is that.
+
+    Inside lists and mappings snakemake's --config hands every scalar over as text, and YAML 1.1
+    takes 1e-3 for text as well.
+    """
     if isinstance(value, Mapping):
-        return {key: _numbers(part) for key, part in value.items()}
+        return {key: _scalars(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [_numbers(part) for part in value]
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
+        return [_scalars(part) for part in value]
+    if not isinstance(value, str):
+        return value
+    if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
         return float(value)
-    return value
+    meant = yaml.safe_load(value) if re.fullmatch(r"[\w.+-]*", value) else value
+    return meant if meant is None or isinstance(meant, bool | int | float) else value
 
 
 def _fill(config: Any, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from helpers import write_images
 
 from ra.data.cache import prepare
 from ra.models.recognizers import build_recognizer, freeze
@@ -19,20 +18,6 @@ torch.set_num_threads(1)
 def no_tracking(monkeypatch):
     """Tests record nothing unless they ask for it."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-def write_images(root: Path, classes=("a", "b", "c"), train=8, val=4, size=(24, 20)) -> Path:
-    """A folder with train/ and val/: every class has its own colour, plus noise."""
-    generator = np.random.default_rng(0)
-    for split, count in (("train", train), ("val", val)):
-        for number, name in enumerate(classes):
-            folder = root / split / name
-            folder.mkdir(parents=True)
-            for index in range(count):
-                pixels = generator.integers(0, 80, (size[1], size[0], 3), dtype=np.uint8)
-                pixels[..., number % 3] += 120
-                Image.fromarray(pixels).save(folder / f"{index}.png")
-    return root
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 import torchvision
-from conftest import write_images
+from helpers import write_images
 
 from ra.cli import main
 

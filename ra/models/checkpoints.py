@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,61 +18,106 @@ from ra.errors import UserError
 from ra.files import atomic
 from ra.models.processors import build_processor
 from ra.models.recognizers import Recognizer, build_recognizer
+from ra.models.weights import fill
 
 KEY = "ra"
+FORMAT = 1
 
 
 def save_model(path: Path, module: nn.Module, header: dict[str, Any]) -> None:
-    """Write ``module`` and ``header`` (JSON: kind, arch, task, data digest, ...) to ``path``."""
+    """Write ``module`` and ``header`` (JSON: kind, task, data digest, ...) to ``path``.
+
+    What builds the network again (``module.header``) goes into the header as ``network``.
+    """
+    if isinstance(module, Recognizer) and not module.header:
+        raise UserError(f"{path}: an R that is a program is not copied; name its YAML file instead")
     state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-    text = json.dumps({"version": __version__, **header}, sort_keys=True)
-    with atomic(path) as temporary:
-        save_file(state, temporary, metadata={KEY: text})
+    network = {"network": module.header} if hasattr(module, "header") else {}
+    text = json.dumps({"format": FORMAT, "version": __version__, **network, **header}, sort_keys=True)
+    try:
+        with atomic(path) as temporary:
+            save_file(state, temporary, metadata={KEY: text})
+    except SafetensorError as error:
+        raise UserError(f"{path}: cannot be written ({error})") from None
 
 
 def read_header(path: Path) -> dict[str, Any]:
     """The header of a model file; UserError where there is none."""
-    return _open(path)[0]
+    with _opened(path) as stored:
+        return _header(path, stored)
 
 
-def load_processor(path: Path) -> nn.Module:
-    """P or T from ``path``, on the CPU, ready to be used."""
-    header, state = _open(path)
-    if header["kind"] not in ("processor", "transformer"):
-        raise UserError(f"{path}: is a {header['kind']}, not a processor or transformer")
-    return _fill(path, build_processor(**header["network"]), state).eval()
+def load_processor(path: Path, device: str | torch.device = "cpu") -> nn.Module:
+    """P or T from ``path``, in evaluation mode; its whole header is ``module.stored``."""
+    header, state = _read(path, ("processor", "transformer"))
+    with _complete_header(path):
+        module = build_processor(**header["network"])
+    module.stored = header
+    return fill(path, module, state, "its header").eval().to(device)
 
 
-def load_recognizer(path: Path) -> Recognizer:
-    """R from ``path``, on the CPU."""
-    header, state = _open(path)
-    if header["kind"] != "recognizer":
-        raise UserError(f"{path}: is a {header['kind']}, not a recognizer")
-    recognizer = build_recognizer(header["arch"], header["logits"])
-    recognizer.input_size = header["input_size"]
-    recognizer.class_index = state["class_index"]
-    return _fill(path, recognizer, state)
+def load_recognizer(path: Path, device: str | torch.device = "cpu") -> Recognizer:
+    """R from ``path``; its whole header is ``module.stored``."""
+    header, state = _read(path, ("recognizer",))
+    with _complete_header(path):
+        network = header.get("network") or header
+        recognizer = build_recognizer(
+            network["arch"], network["logits"], input_size=network["input_size"]
+        )
+        index = state["class_index"]
+    recognizer.stored = header
+    recognizer.select(index.tolist())
+    return fill(path, recognizer, state, "its header").to(device)
 
 
-def _open(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The safetensors file ``path``, closed afterwards; one line for whatever is wrong with it."""
     try:
         with safe_open(path, framework="pt") as stored:
-            header = json.loads((stored.metadata() or {})[KEY])
-            return header, {name: stored.get_tensor(name) for name in stored.keys()}
+            yield stored
     except FileNotFoundError:
         raise UserError(f"{path}: no such model file") from None
-    except KeyError:
-        raise UserError(f"{path}: safetensors without the header of ra; not made by ra") from None
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path}: damaged, or not a safetensors file ({error})") from None
+        raise UserError(
+            f"{path}: damaged, or not a safetensors file ({error}){_hint(path)}"
+        ) from None
 
 
-def _fill(path: Path, module: nn.Module, state: dict[str, torch.Tensor]) -> nn.Module:
+def _hint(path: Path) -> str:
+    """What to do with a file of torch.save, by its first bytes: a zip or a pickle."""
     try:
-        module.load_state_dict(state)
-    except RuntimeError:
-        raise UserError(f"{path}: its weights do not fit the architecture in its header") from None
-    broken = [n for n, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
-    if broken:
-        raise UserError(f"{path}: NaN or infinite weights in {broken[0]}; train it again")
-    return module
+        with open(path, "rb") as handle:
+            foreign = handle.read(2) in (b"PK", b"\x80\x02")
+    except OSError:
+        foreign = False
+    return "; it looks like a file of torch.save: try ra import-checkpoint" if foreign else ""
+
+
+def _header(path: Path, stored: Any) -> dict[str, Any]:
+    try:
+        header = json.loads((stored.metadata() or {})[KEY])
+        header["kind"]
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path}: safetensors without the header of ra; not made by ra") from None
+    if header.get("format", FORMAT) > FORMAT:
+        raise UserError(f"{path}: made by ra {header['version']}, which is newer; update ra")
+    return header
+
+
+def _read(path: Path, kinds: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    with _opened(path) as stored:
+        header = _header(path, stored)
+        if header["kind"] not in kinds:
+            raise UserError(f"{path}: is a {header['kind']}, not a {' or '.join(kinds)}")
+        return header, {name: stored.get_tensor(name) for name in stored.keys()}
+
+
+@contextmanager
+def _complete_header(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: its header does not tell the network ({error})") from None
+    except UserError as error:
+        raise UserError(f"{path}: its header: {error}") from None

@@ -31,6 +31,8 @@ def build_processor(arch: str, scale: int, **sizes: int) -> nn.Module:
     for name in sizes:
         if name not in known:
             raise unknown(f"size of {arch}", name, known)
+        if not isinstance(sizes[name], int) or sizes[name] < 1:
+            raise UserError(f"{arch}: {name} is {sizes[name]!r}; it must be a whole number above 0")
     module = build(scale=scale, **sizes)
     module.header = {"arch": arch, "scale": scale, **sizes}
     return module
@@ -89,62 +91,51 @@ class SRResNet(nn.Module):
         return (torch.tanh(output) + 1) / 2
 
 
-class DenseBlock(nn.Module):
-    """Eight (or ``layers``) conv3-ReLU layers, each reading all before it; keeps what they add."""
-
-    def __init__(self, channels: int, growth: int, layers: int) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(
-            nn.Conv2d(channels + index * growth, growth, 3, padding=1) for index in range(layers)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        features = x
-        for layer in self.layers:
-            features = torch.cat([features, layer(features).relu()], dim=1)
-        return features[:, x.shape[1] :]
-
-
 @PROCESSORS.register("SRDenseNet")
 class SRDenseNet(nn.Module):
-    """SRDenseNet (Tong et al., ICCV 2017), all skip connections; super-resolution only.
+    """SRDenseNet (Tong et al., ICCV 2017) as the released script builds it; sr only.
+
+    Blocks of eight conv3-ReLU layers, each layer reading all before it, also those of earlier
+    blocks; a 1x1 bottleneck; one transposed convolution per factor of two; conv3 to RGB. The
+    script leaves the output unbounded; here it is (tanh + 1) / 2, as every P's.
 
     forward: (N, 3, h, w) in [0, 1] -> (N, 3, h * scale, w * scale) in [0, 1].
 
     Args:
-        channels: growth of a dense layer; a block of eight layers adds 8 * channels.
+        channels: growth, what one dense layer adds.
         blocks: number of dense blocks.
     """
 
-    BOTTLENECK = 128
+    LAYERS, BOTTLENECK = 8, 128
 
     def __init__(self, scale: int, channels: int = 16, blocks: int = 8) -> None:
         super().__init__()
         if scale == 1:
             raise UserError("SRDenseNet only up-scales; use it for sr, or SRResNet or pix2pix")
-        width = 8 * channels
-        self.first = nn.Conv2d(3, width, 3, padding=1)
-        self.dense = nn.ModuleList(DenseBlock(width, channels, 8) for _ in range(blocks))
+        self.first = nn.Conv2d(3, channels, 3, padding=1)
+        layers = self.LAYERS * blocks
+        self.dense = nn.ModuleList(
+            nn.Conv2d((1 + before) * channels, channels, 3, padding=1) for before in range(layers)
+        )
         narrow = self.BOTTLENECK
-        self.bottleneck = nn.Conv2d((blocks + 1) * width, narrow, 1)
+        self.bottleneck = nn.Conv2d((1 + layers) * channels, narrow, 1)
         ups = [
-            part
+            nn.ConvTranspose2d(narrow, narrow, 4, stride=2, padding=1)
             for _ in range(_doublings(scale, "SRDenseNet"))
-            for part in (nn.ConvTranspose2d(narrow, narrow, 4, stride=2, padding=1), nn.ReLU())
         ]
         self.upscale = nn.Sequential(*ups)
         self.last = nn.Conv2d(narrow, 3, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        features = [self.first(x).relu()]
-        for block in self.dense:
-            features.append(block(features[-1]))
-        output = self.last(self.upscale(self.bottleneck(torch.cat(features, dim=1)).relu()))
+        features = self.first(x).relu()
+        for layer in self.dense:
+            features = torch.cat([features, layer(features).relu()], dim=1)
+        output = self.last(self.upscale(self.bottleneck(features)))
         return (torch.tanh(output) + 1) / 2
 
 
 class PaddedBlock(nn.Module):
-    """Residual block of the pix2pix generator: reflected borders, instance norm."""
+    """Residual block of the pix2pix generator: reflected borders, batch norm."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -157,8 +148,10 @@ class PaddedBlock(nn.Module):
 
 
 def _convolution(before: int, after: int, side: int = 3, stride: int = 1) -> list[nn.Module]:
+    # No bias: the norm that follows subtracts the mean.
     mode = {"padding": side // 2, "padding_mode": "reflect" if stride == 1 else "zeros"}
-    return [nn.Conv2d(before, after, side, stride=stride, **mode), nn.InstanceNorm2d(after)]
+    convolution = nn.Conv2d(before, after, side, stride=stride, bias=False, **mode)
+    return [convolution, nn.BatchNorm2d(after)]
 
 
 @PROCESSORS.register("pix2pix")
@@ -166,7 +159,10 @@ class Pix2PixGenerator(nn.Module):
     """The ResNet generator of pix2pix (Isola et al., CVPR 2017): two stride-2 stages, ``blocks``
     residual blocks, two transposed convolutions. P for dn and jpeg, and the default T.
 
-    forward: (N, 3, H, W) in [0, 1] -> the same; H and W divisible by 4 and at least 16.
+    Batch norm, as in the released script: the instance norm of pix2pix's own default would take
+    each image's contrast away.
+
+    forward: (N, 3, H, W) in [0, 1] -> the same; H and W divisible by 4 and at least 8.
     """
 
     def __init__(self, scale: int, channels: int = 64, blocks: int = 6) -> None:
@@ -179,14 +175,17 @@ class Pix2PixGenerator(nn.Module):
             layers += [*_convolution(before, after, stride=2), nn.ReLU()]
         layers += [PaddedBlock(4 * c) for _ in range(blocks)]
         for before, after in ((4 * c, 2 * c), (2 * c, c)):
-            up = nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1)
-            layers += [up, nn.InstanceNorm2d(after), nn.ReLU()]
+            up = nn.ConvTranspose2d(
+                before, after, 3, stride=2, padding=1, output_padding=1, bias=False
+            )
+            layers += [up, nn.BatchNorm2d(after), nn.ReLU()]
         layers += [nn.Conv2d(c, 3, 7, padding=3, padding_mode="reflect")]
         self.body = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[-1] % 4 or x.shape[-2] % 4:
-            raise UserError(
-                f"pix2pix: {x.shape[-2]}x{x.shape[-1]} px is not divisible by 4; choose other crops"
-            )
+        height, width = x.shape[-2:]
+        if height % 4 or width % 4:
+            raise UserError(f"pix2pix: {height}x{width} px is not divisible by 4; change the crop")
+        if min(height, width) < 8:
+            raise UserError(f"pix2pix: {height}x{width} px is too small; at least 8x8 px is needed")
         return (torch.tanh(self.body(x)) + 1) / 2

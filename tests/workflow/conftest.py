@@ -1,33 +1,8 @@
-"""Runs snakemake as a user does, in a folder of the test's own."""
-
-from __future__ import annotations
-
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
+"""One finished tiny experiment, shared by the tests of the workflow."""
 
 import pytest
 import yaml
-
-ROOT = Path(__file__).parents[2]
-
-
-def snakemake(folder: Path, *arguments: object) -> subprocess.CompletedProcess:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "RA_"))}
-    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
-    command += ["--directory", folder, "--cores", "2", *arguments]
-    return subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, env=environment, cwd=folder
-    )
-
-
-def planned(run: subprocess.CompletedProcess) -> dict[str, int]:
-    """Jobs by rule, as a dry run counts them."""
-    assert run.returncode == 0, run.stderr + run.stdout
-    table = (run.stdout + run.stderr).split("Job stats:")[-1]
-    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
+from helpers import snakemake
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,7 @@
 import re
 
 import pytest
-from conftest import write_images
-
-from .conftest import ROOT, planned, snakemake
+from helpers import ROOT, planned, snakemake, write_images
 
 
 @pytest.fixture

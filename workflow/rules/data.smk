@@ -6,7 +6,7 @@ rule prepare:
     benchmark:
         f"{DATASET}/data/prepare.benchmark.tsv"
     conda:
-        "ra"
+        "../../environment.yml"
     threads: 1
     resources:
         gpu=0,

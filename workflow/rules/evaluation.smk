@@ -14,7 +14,7 @@ rule evaluate:
     benchmark:
         f"{PROCESSOR}/evaluate.benchmark.tsv"
     conda:
-        "ra"
+        "../../environment.yml"
     threads: CONFIG.runtime["threads"]
     resources:
         **training_resources(),

@@ -12,7 +12,7 @@ rule train:
     wildcard_constraints:
         objective="|".join(o for o in CONFIG.objectives if not with_transformer(o)) or "none",
     conda:
-        "ra"
+        "../../environment.yml"
     threads: CONFIG.runtime["threads"]
     resources:
         **training_resources(),

@@ -9,7 +9,7 @@ rule train_recognizer:
     benchmark:
         f"{RECOGNIZER}/train.benchmark.tsv"
     conda:
-        "ra"
+        "../../environment.yml"
     threads: CONFIG.runtime["threads"]
     resources:
         **training_resources(),

@@ -18,7 +18,7 @@ rule table:
     benchmark:
         f"{TABLES}/table.benchmark.tsv"
     conda:
-        "ra"
+        "../../environment.yml"
     threads: 1
     resources:
         gpu=0,

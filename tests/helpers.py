@@ -1,0 +1,44 @@
+"""What tests of several modules share: a folder of images, and snakemake as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+
+
+def write_images(root: Path, classes=("a", "b", "c"), train=8, val=4, size=(24, 20)) -> Path:
+    """A folder with train/ and val/: every class has its own colour, plus noise."""
+    generator = np.random.default_rng(0)
+    for split, count in (("train", train), ("val", val)):
+        for number, name in enumerate(classes):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = generator.integers(0, 80, (size[1], size[0], 3), dtype=np.uint8)
+                pixels[..., number % 3] += 120
+                Image.fromarray(pixels).save(folder / f"{index}.png")
+    return root
+
+
+def snakemake(folder: Path, *arguments: object) -> subprocess.CompletedProcess:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "RA_"))}
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
+    command += ["--directory", folder, "--cores", "2", *arguments]
+    return subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, env=environment, cwd=folder
+    )
+
+
+def planned(run: subprocess.CompletedProcess) -> dict[str, int]:
+    """Jobs by rule, as a dry run counts them."""
+    assert run.returncode == 0, run.stderr + run.stdout
+    table = (run.stdout + run.stderr).split("Job stats:")[-1]
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
