@@ -87,8 +87,7 @@ def run_train_recognizer(
     torch.manual_seed(runtime.seed)
     recognizer = build_recognizer(arch, len(names), weights)
     if weights != SCRATCH:
-        index = load_class_index(names, classes)
-        recognizer.class_index = torch.tensor(index)
+        recognizer.select(load_class_index(names, classes, recognizer.logits))
     settings = settings_of(schedule, runtime, name=f"R {arch}", **header)
     with device.use() as where, _tracked("train-recognizer", settings, save_dir, where) as run:
         history = []
@@ -97,8 +96,7 @@ def run_train_recognizer(
             history = _train(objective, crops, schedule, runtime, where, save_dir, settings, run)
         score = _clean_accuracy(freeze(recognizer.to(where)), source, runtime, where)
         run.log_metrics(score)
-        header |= {"logits": recognizer.logits, "input_size": recognizer.input_size, **score}
-        _finish(save_dir, {"recognizer": recognizer}, header, history, run)
+        _finish(save_dir, {"recognizer": recognizer}, {**header, **score}, history, run)
 
 
 def _clean_accuracy(recognizer, source: Source, runtime: Runtime, where) -> dict[str, float]:
@@ -193,7 +191,7 @@ def _training_recognizer(arch: str, path: Path | None, info: DatasetInfo) -> nn.
     """The fixed R: a stored one, or torchvision's pretrained one for ImageNet folders."""
     if path is None:
         recognizer = build_recognizer(arch, len(info.classes), "IMAGENET1K_V1")
-        recognizer.class_index = torch.tensor(load_class_index(list(info.classes), None))
+        recognizer.select(load_class_index(list(info.classes), None))
         return freeze(recognizer)
     header = read_header(path)
     if header["classes"] != list(info.classes):
@@ -248,8 +246,7 @@ def _finish(save_dir, modules: dict[str, nn.Module], header, history, run) -> No
     """Write models and history, hand them to MLflow, drop the resume state."""
     for kind, module in modules.items():
         path = save_dir / f"{kind}.safetensors"
-        network = getattr(module, "header", None)
-        save_model(path, module, {"kind": kind, "network": network, **header})
+        save_model(path, module, {"kind": kind, **header})
         run.log_artifact(path, "checkpoints")
     columns = None if history else ["epoch"]
     with atomic(save_dir / "training.csv") as temporary:

@@ -177,6 +177,13 @@ def _squares(
             yield left + x, top + y, left + x + side, top + y + side
 
 
+def _contrast(image: Image.Image) -> float:
+    """Largest standard deviation of a channel, grey levels."""
+    # One contiguous row per channel: numpy sums those several times faster than pixels.
+    channels = np.asarray(image).reshape(-1, 3).T.astype(np.float32, order="C")
+    return float(channels.std(axis=1).max())
+
+
 def _cut(photograph: Photograph, tile: int, split: str, colours: set[int]) -> list[Tile]:
     """The tiles of one photograph in one split; validation tiles of one scale do not overlap."""
     image = photograph.open()
@@ -186,7 +193,7 @@ def _cut(photograph: Photograph, tile: int, split: str, colours: set[int]) -> li
             for box in _squares(block, side, overlap=split == "train") if colour in colours else ():
                 # Cropped first, so that the resize filter cannot reach beyond the square.
                 square = image.crop(box).resize((tile, tile), Image.Resampling.BICUBIC)
-                if np.asarray(square, np.float32).std(axis=(0, 1)).max() >= MIN_STD:
+                if _contrast(square) >= MIN_STD:
                     found.append(Tile(photograph.name, split, side, box, square))
     keep = np.random.default_rng(0).permutation(len(found))[: CAPS[split]]
     return [found[index] for index in sorted(keep)]

@@ -33,7 +33,9 @@ def save_model(path: Path, module: nn.Module, header: dict[str, Any]) -> None:
         raise UserError(f"{path}: an R that is a program is not copied; name its YAML file instead")
     state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
     network = {"network": module.header} if hasattr(module, "header") else {}
-    text = json.dumps({"format": FORMAT, "version": __version__, **network, **header}, sort_keys=True)
+    text = json.dumps(
+        {"format": FORMAT, "version": __version__, **network, **header}, sort_keys=True
+    )
     try:
         with atomic(path) as temporary:
             save_file(state, temporary, metadata={KEY: text})

@@ -148,8 +148,7 @@ def _state(file: Path, classifier: nn.Module) -> dict[str, Tensor]:
     # torch.load and safetensors raise half a dozen kinds for a file that is not theirs.
     except Exception as error:
         raise UserError(
-            f"{file}: not a state dict that can be read without executing it "
-            f"({_first_line(error)})"
+            f"{file}: not a state dict that can be read without executing it ({_first_line(error)})"
         ) from None
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):

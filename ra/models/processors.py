@@ -189,3 +189,29 @@ class Pix2PixGenerator(nn.Module):
         if min(height, width) < 8:
             raise UserError(f"pix2pix: {height}x{width} px is too small; at least 8x8 px is needed")
         return (torch.tanh(self.body(x)) + 1) / 2
+
+
+@PROCESSORS.register("residual")
+class ResidualConvolutions(nn.Module):
+    """x + f(x), where f is ``blocks`` conv3-PReLU layers and a last conv3 that begins at zero.
+
+    It begins as the identity, so as T it needs no training before R can read through it; the
+    paper's T (pix2pix) has to learn the image first, for which short trainings have no time.
+
+    forward: (N, 3, H, W) in [0, 1] -> the same.
+    """
+
+    def __init__(self, scale: int, channels: int = 16, blocks: int = 2) -> None:
+        super().__init__()
+        if scale != 1:
+            raise UserError("residual does not up-scale; use it for dn or jpeg, or SRResNet")
+        layers: list[nn.Module] = []
+        for before in (3, *[channels] * (blocks - 1)):
+            layers += [nn.Conv2d(before, channels, 3, padding=1), nn.PReLU()]
+        last = nn.Conv2d(channels, 3, 3, padding=1)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.body = nn.Sequential(*layers, last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + self.body(x)).clamp(0, 1)

@@ -214,7 +214,7 @@ def _fetch(load: Callable[[], nn.Module], name: str) -> nn.Module:
 
 @contextmanager
 def _weights_only() -> Iterator[None]:
-    """torch.load reads tensors only; torchvision's own call would execute a cached file's pickle."""
+    """torch.load reads tensors only; torchvision's own call would execute a cached pickle."""
     key = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(key)
     os.environ[key] = "1"

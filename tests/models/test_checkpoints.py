@@ -86,3 +86,57 @@ def test_nan_weights_are_refused(stored):
     save_model(path, processor, read_header(path))
     with pytest.raises(UserError, match="NaN or infinite weights in block1.0.weight"):
         load_processor(path)
+
+
+def test_the_network_goes_into_the_header_by_itself(tmp_path, stored):
+    _, processor = stored
+    save_model(tmp_path / "t.safetensors", processor, {"kind": "transformer"})
+    header = read_header(tmp_path / "t.safetensors")
+    assert header["network"] == processor.header
+    assert {"format", "version"} <= set(header)
+    assert load_processor(tmp_path / "t.safetensors").stored == header
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"kind": "processor", "network": None}, "its header does not tell the network"),
+        ({"kind": "processor", "network": {"arch": "SRResNet"}}, "does not tell the network"),
+        (
+            {"kind": "processor", "network": {"arch": "SRRes", "scale": 1}},
+            "its header: unknown architecture 'SRRes'; nearest: SRResNet",
+        ),
+        ({"kind": "recognizer"}, "is a recognizer, not a processor or transformer"),
+        ({"task": "sr"}, "without the header of ra"),
+        ({"kind": "processor", "format": 99}, "which is newer; update ra"),
+    ],
+)
+def test_headers_that_do_not_tell_the_network_are_named(tmp_path, stored, header, message):
+    _, processor = stored
+    path = tmp_path / "p.safetensors"
+    save_model(path, processor, header)
+    with pytest.raises(UserError, match=f"p.safetensors: .*{message}"):
+        load_processor(path)
+
+
+def test_a_file_of_torch_save_is_sent_to_the_importer(tmp_path, stored):
+    torch.save(stored[1].state_dict(), tmp_path / "p.pth")
+    with pytest.raises(UserError, match="looks like a file of torch.save: try ra import-checkpoi"):
+        load_processor(tmp_path / "p.pth")
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "empty.safetensors").touch()
+    for path in (tmp_path, tmp_path / "empty.safetensors"):
+        with pytest.raises(UserError, match=f"{path}: damaged, or not a safetensors file"):
+            load_processor(path)
+
+
+def test_the_misfitting_tensor_is_named_with_its_shapes(stored):
+    path, processor = stored
+    save_model(path, processor, {"kind": "processor", "network": processor.header | {"blocks": 2}})
+    with pytest.raises(UserError, match=r"block3.conv1.weight is missing and \d+ more"):
+        load_processor(path)
+    save_model(path, processor, {"kind": "processor", "network": processor.header | {"scale": 4}})
+    with pytest.raises(UserError, match=r"do not fit .*: block4.5.weight is missing"):
+        load_processor(path)

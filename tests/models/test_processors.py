@@ -61,3 +61,31 @@ def test_what_cannot_be_built_is_named(call, message):
 def test_pix2pix_names_sizes_it_cannot_halve_twice():
     with pytest.raises(UserError, match="18x16 px is not divisible by 4"):
         build_processor("pix2pix", 1, channels=2, blocks=1)(torch.rand(1, 3, 18, 16))
+
+
+def test_srdensenet_is_the_papers_by_count():
+    layers = sum(9 * 16 * (1 + before) * 16 + 16 for before in range(64))
+    ends = (9 * 3 * 16 + 16) + (9 * 128 * 3 + 3)
+    wanted = ends + layers + (65 * 16 * 128 + 128) + 2 * (16 * 128 * 128 + 128)
+    assert sum(p.numel() for p in build_processor("SRDenseNet", 4).parameters()) == wanted
+
+
+def test_pix2pix_is_the_released_scripts_by_count():
+    down = 49 * 3 * 64 + 9 * 64 * 128 + 9 * 128 * 256 + 2 * (64 + 128 + 256)
+    blocks = 6 * 2 * (9 * 256 * 256 + 2 * 256)
+    up = 9 * 256 * 128 + 9 * 128 * 64 + 2 * (128 + 64) + 49 * 64 * 3 + 3
+    wanted = down + blocks + up
+    assert sum(p.numel() for p in build_processor("pix2pix", 1).parameters()) == wanted
+
+
+@pytest.mark.parametrize("value", [0, -4, 2.5])
+def test_sizes_are_whole_numbers_above_zero(value):
+    with pytest.raises(UserError, match=f"SRResNet: channels is {value}; it must be a whole"):
+        build_processor("SRResNet", 4, channels=value)
+
+
+def test_pix2pix_names_images_that_are_too_small():
+    network = build_processor("pix2pix", 1, channels=2, blocks=1).eval()
+    assert network(torch.rand(1, 3, 8, 8)).shape == (1, 3, 8, 8)
+    with pytest.raises(UserError, match="4x8 px is too small; at least 8x8"):
+        network(torch.rand(1, 3, 4, 8))
