@@ -1,4 +1,7 @@
-configfile: "config.yaml"
+# Another configuration replaces the default one; it is not merged into it.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config.yaml"
 
 
 include: "workflow/rules/common.smk"

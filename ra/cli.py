@@ -51,7 +51,14 @@ def _parser() -> Parser:
     parser = Parser(prog="ra", description="Recognition-aware image processing.")
     parser.add_argument("--version", action="version", version=f"ra {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_prepare, _add_train_recognizer, _add_train, _add_evaluate, _add_table):
+    for add in (
+        _add_prepare,
+        _add_train_recognizer,
+        _add_train,
+        _add_import_checkpoint,
+        _add_evaluate,
+        _add_table,
+    ):
         add(commands)
     return parser
 
@@ -216,6 +223,27 @@ def _train(o) -> None:
         _device(o),
         o.save_dir,
     )
+
+
+def _add_import_checkpoint(commands) -> None:
+    p = _command(
+        commands,
+        "import-checkpoint",
+        _import_checkpoint,
+        "turn a released, pickled P or T into safetensors; nothing in it is executed",
+    )
+    p.add_argument("file", type=Path, metavar="FILE", help="the released checkpoint")
+    p.add_argument("--task", required=True, help="what it was trained for: sr, dn or jpeg")
+    p.add_argument("--mode", default="ra", help="objective it was trained with")
+    p.add_argument("--l", type=float, default=0.001, metavar="LAMBDA", help="its lambda")
+    p.add_argument("--arch", default="resnet18", help="its training R")
+    p.add_argument("--save-dir", type=Path, required=True, metavar="DIR", help="for the model")
+
+
+def _import_checkpoint(o) -> None:
+    from ra.jobs import run_import_checkpoint
+
+    print(run_import_checkpoint(o.file, o.task, o.mode, o.l, o.arch, o.save_dir))
 
 
 def _add_evaluate(commands) -> None:

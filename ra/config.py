@@ -156,7 +156,7 @@ def _typed(config: dict[str, Any]) -> Config:
     }
     return Config(
         data=data,
-        dataset=config["dataset"] or ("embedded" if data.startswith("embedded") else folder),
+        dataset=config["dataset"] or folder,
         results=Path(config["results"]),
         seeds=tuple(config["seeds"]),
         images=config["images"],

@@ -20,16 +20,19 @@ from ra.data.datasets import Crops, loader, open_split, validation_keys
 from ra.data.degradations import build_task
 from ra.devices import use_device
 from ra.errors import UserError
-from ra.evaluation import Evaluation, evaluate, recognition, summarise
+from ra.evaluation import Evaluation, evaluate, summarise
 from ra.figures import write_heat_map, write_strip
 from ra.files import atomic, write_json
 from ra.models.checkpoints import load_processor, load_recognizer, read_header, save_model
+from ra.models.own import pretrained_recognizer
 from ra.models.processors import build_processor
-from ra.models.recognizers import SCRATCH, build_recognizer, freeze, load_class_index
+from ra.models.recognizers import SCRATCH, build_recognizer, freeze
+from ra.models.released import import_checkpoint
 from ra.objectives import OBJECTIVES, Classification, Objective, canonical_mode
 from ra.training import Runtime, Schedule, settings_of, train
 
 EVALUATION_BATCH = 100
+PAPER_WEIGHTS = "IMAGENET1K_V1"  # the weights of torchvision when the paper was written
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,10 @@ def run_train_recognizer(
     header = {"arch": arch, "classes": names, "weights": weights}
     header |= {"dataset": split.info.name, "data_digest": split.info.digest}
     torch.manual_seed(runtime.seed)
-    recognizer = build_recognizer(arch, len(names), weights)
-    if weights != SCRATCH:
-        recognizer.select(load_class_index(names, classes, recognizer.logits))
+    if weights == SCRATCH:
+        recognizer = build_recognizer(arch, len(names))
+    else:
+        recognizer = pretrained_recognizer(arch, names, weights, classes)
     settings = settings_of(schedule, runtime, name=f"R {arch}", **header)
     with device.use() as where, _tracked("train-recognizer", settings, save_dir, where) as run:
         history = []
@@ -101,22 +105,13 @@ def run_train_recognizer(
 
 def _clean_accuracy(recognizer, source: Source, runtime: Runtime, where) -> dict[str, float]:
     """Top-1 and top-5 (%) on clean validation images."""
-    crops = Crops(source.open("val"), None)
-    batches = loader(crops, validation_keys(len(crops), EVALUATION_BATCH), runtime.workers, where)
-    hits = []
-    with torch.inference_mode():
-        for batch in batches:
-            batch = batch.to(where)
-            hits.append(
-                pd.DataFrame(
-                    {
-                        k: v.cpu()
-                        for k, v in recognition(recognizer(batch.target), batch.label).items()
-                    }
-                )
-            )
-    means = pd.concat(hits)[["top1", "top5"]].mean() * 100
-    return {f"clean_{name}": float(value) for name, value in means.items()}
+    batches = _validation_batches(Crops(source.open("val"), None), runtime, where)
+    images = evaluate(None, None, {"clean": recognizer}, batches, 1, where).images
+    return {f"clean_{m}": 100 * float(images[f"clean:{m}"].mean()) for m in ("top1", "top5")}
+
+
+def _validation_batches(crops: Crops, runtime: Runtime, where: torch.device):
+    return loader(crops, validation_keys(len(crops), EVALUATION_BATCH), runtime.workers, where)
 
 
 def run_train(
@@ -141,6 +136,7 @@ def run_train(
         recognizer_file: the fixed R; without it torchvision's pretrained ``arch`` is taken.
     """
     objective_name = canonical_mode(mode, weight)
+    weight = 0.0 if objective_name == "plain" else weight
     task = build_task(task_name, **task_settings)
     split = source.open("train")
     if split.info.crop % task.scale:
@@ -188,11 +184,9 @@ def given(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _training_recognizer(arch: str, path: Path | None, info: DatasetInfo) -> nn.Module:
-    """The fixed R: a stored one, or torchvision's pretrained one for ImageNet folders."""
+    """The fixed R: a stored one, or a pretrained one by name or YAML file."""
     if path is None:
-        recognizer = build_recognizer(arch, len(info.classes), "IMAGENET1K_V1")
-        recognizer.select(load_class_index(list(info.classes), None))
-        return freeze(recognizer)
+        return freeze(pretrained_recognizer(arch, list(info.classes), PAPER_WEIGHTS))
     header = read_header(path)
     if header["classes"] != list(info.classes):
         raise UserError(
@@ -255,6 +249,24 @@ def _finish(save_dir, modules: dict[str, nn.Module], header, history, run) -> No
     _state(save_dir).unlink(missing_ok=True)
 
 
+def run_import_checkpoint(
+    path: Path, task_name: str, mode: str, weight: float, arch: str, save_dir: Path
+) -> Path:
+    """Write a released P (or T) as processor.safetensors (transformer.safetensors).
+
+    The released files do not say how they were trained: task, mode, lambda and training R are the
+    caller's word.
+    """
+    build_task(task_name)
+    objective = canonical_mode(mode, weight)
+    module = import_checkpoint(path)
+    kind = "transformer" if module.header["arch"] == "pix2pix" else "processor"
+    identity = {"dataset": "imagenet", "task": task_name, "objective": objective, "lambda": weight}
+    header = {"kind": kind, **identity, "recognizer": "-" if objective == "plain" else arch}
+    save_model(save_dir / f"{kind}.safetensors", module, {**header, "imported": path.name})
+    return save_dir / f"{kind}.safetensors"
+
+
 def run_evaluate(
     source: Source,
     task_name: str | None,
@@ -297,9 +309,7 @@ def run_evaluate(
         device.use() as where,
         _tracked("evaluate", settings, save_dir, where, parent_run_id=parent) as run,
     ):
-        crops = Crops(split, task)
-        keys = validation_keys(len(crops), EVALUATION_BATCH)
-        batches = loader(crops, keys, runtime.workers, where)
+        batches = _validation_batches(Crops(split, task), runtime, where)
         networks = [load_processor(path) if path else None for path in (model, model_transformer)]
         result = evaluate(*networks, judges, batches, task.scale, where, runtime.precision)
         _write_evaluation(result, identity, split.paths, save_dir, run)

@@ -13,7 +13,9 @@ def call(*arguments):
     return main([str(part) for part in arguments])
 
 
-@pytest.mark.parametrize("name", ["prepare", "train-recognizer", "train", "evaluate", "table"])
+@pytest.mark.parametrize(
+    "name", ["prepare", "train-recognizer", "train", "import-checkpoint", "evaluate", "table"]
+)
 def test_help_explains_every_flag(name, capsys):
     with pytest.raises(SystemExit) as stopped:
         call(name, "--help")

@@ -13,7 +13,7 @@ def tiny(tmp_path_factory, folder):
         "data": str(folder),
         "dataset": "tiny",
         "images": {"resize": 32, "crop": 32},
-        "tasks": {"sr": None, "jpeg": {"quality": 20}},
+        "tasks": {"sr": None},
         "recognizers": {
             "train": ["squeezenet1_1"],
             "evaluate": ["squeezenet1_1", "shufflenet_v2_x0_5"],

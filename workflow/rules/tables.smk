@@ -10,7 +10,7 @@ rule table:
         tidy=f"{TABLES}/all.csv",
         tables=expand(
             f"{TABLES}/{{table}}.{{format}}",
-            table=[*CONFIG.tasks, "quality"],
+            table=TABLE_NAMES,
             format=["csv", "md"],
         ),
     log:

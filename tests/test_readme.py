@@ -1,0 +1,34 @@
+"""The README keeps its word: its examples run, its two commands are those of the Makefile."""
+
+import re
+
+import pytest
+from helpers import ROOT
+
+README = (ROOT / "README.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_python_examples_run(number, prepared, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(EXAMPLES[number], f"README example {number}", "exec"), {"PREPARED": prepared})
+
+
+def test_there_is_an_example_of_everything_that_can_be_swapped():
+    for registry in ("PROCESSORS", "TASKS", "OBJECTIVES"):
+        assert any(f"@{registry}.register" in example for example in EXAMPLES)
+
+
+def test_the_two_commands_are_the_makefiles_and_cis():
+    makefile = (ROOT / "Makefile").read_text()
+    for command in ("make results", "make test"):
+        assert f"\n{command}\n" in README
+        assert re.search(rf"^{command.split()[1]}:", makefile, re.M)
+    assert (ROOT / ".ci/run").read_text().rstrip().endswith("make test")
+
+
+def test_the_table_is_the_last_committed_one():
+    """Tables in the README are pasted from results/tables/*.md, with every row of the paper."""
+    for title in ("No Processing", "Plain Processing", "RA Processing", "RA with Transformer"):
+        assert README.count(f"| {title} ") >= 3
