@@ -10,6 +10,7 @@ include: "workflow/rules/recognizers.smk"
 include: "workflow/rules/processors.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/analysis.smk"
 
 
 rule all:

@@ -32,6 +32,7 @@ def snakemake(folder: Path, *arguments: object) -> subprocess.CompletedProcess:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "RA_"))}
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
     command += ["--directory", folder, "--cores", "2", *arguments]
+    command += ["--workflow-profile", ROOT / "workflow/profiles/default"]
     return subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, env=environment, cwd=folder
     )
