@@ -46,6 +46,7 @@ class Config:
     runtime: dict[str, Any]
     tracking: dict[str, Any]
     paper: bool
+    analysis: dict[str, Any]
 
     @property
     def recognizers(self) -> tuple[str, ...]:
@@ -137,6 +138,39 @@ def _check_names(config: dict[str, Any]) -> None:
             raise UserError("config key objectives.plain: lambda must be 0; use ra for others")
     for key in ("processor", "transformer"):
         PROCESSORS.get(config[key]["arch"])
+    _check_analysis(config)
+
+
+def _check_analysis(config: dict[str, Any]) -> None:
+    """The analyses' tasks and R's are those of the experiment; their names are known."""
+    from ra.models.processors import PROCESSORS
+    from ra.objectives import canonical_mode
+
+    analysis = config["analysis"]
+    for name, settings in analysis.items():
+        for task in settings.get("tasks") or ():
+            if task not in config["tasks"]:
+                raise UserError(
+                    f"config key analysis.{name}.tasks: {unknown('task', task, config['tasks'])}"
+                )
+    recognizers = {*config["recognizers"]["train"], *config["recognizers"]["evaluate"]}
+    chosen = {
+        "categories.recognizer": [
+            analysis["categories"]["recognizer"] or config["recognizers"]["train"][0]
+        ],
+        "extras.ensemble": analysis["extras"]["ensemble"],
+    }
+    for key, names in chosen.items():
+        for name in names:
+            if name not in recognizers:
+                raise UserError(
+                    f"config key analysis.{key}: {unknown('recognizer', name, recognizers)}"
+                )
+    for name, lambdas in analysis["lambdas"]["objectives"].items():
+        for weight in _as_list(lambdas):
+            canonical_mode(name, weight)
+    for network in analysis["extras"]["processors"].values():
+        PROCESSORS.get(network["arch"])
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -173,5 +207,6 @@ def _typed(config: dict[str, Any]) -> Config:
         runtime=config["runtime"],
         tracking=config["tracking"],
         paper=config["paper"],
+        analysis=config["analysis"],
         **networks,
     )

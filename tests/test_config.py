@@ -73,3 +73,20 @@ def test_mistakes_are_named_in_one_line(keys, message):
     with pytest.raises(UserError, match=message) as caught:
         change(**keys)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"lambdas": {"tasks": ["dnn"]}}, "analysis.lambdas.tasks: unknown task 'dnn'; nearest"),
+        ({"categories": {"recognizer": "resnet19"}}, "unknown recognizer 'resnet19'; nearest"),
+        ({"extras": {"ensemble": ["vgg11"]}}, "analysis.extras.ensemble: unknown recognizer"),
+        ({"extras": {"processors": {"sr": {"arch": "SRDense"}}}}, "unknown architecture"),
+        ({"lambdas": {"objectives": {"raa": 1}}}, "unknown objective 'raa'; nearest: ra"),
+        ({"categorys": {}}, "config key analysis.unknown key 'categorys'; nearest: categories"),
+    ],
+)
+def test_analyses_ask_for_what_the_experiment_has(part, message):
+    with pytest.raises(UserError) as error:
+        change(analysis=part)
+    assert message in str(error.value) and "\n" not in str(error.value)
