@@ -19,6 +19,7 @@ from ra.data.cache import DatasetInfo, prepare
 from ra.data.datasets import Crops, loader, open_split, validation_keys
 from ra.data.degradations import build_task
 from ra.devices import use_device
+from ra.distributed import is_leader, join
 from ra.errors import UserError
 from ra.evaluation import Evaluation, evaluate, summarise
 from ra.figures import write_heat_map, write_strip
@@ -93,11 +94,18 @@ def run_train_recognizer(
     else:
         recognizer = pretrained_recognizer(arch, names, weights, classes)
     settings = settings_of(schedule, runtime, name=f"R {arch}", **header)
-    with device.use() as where, _tracked("train-recognizer", settings, save_dir, where) as run:
+    with (
+        device.use() as where,
+        join(where) as team,
+        _tracked("train-recognizer", settings, save_dir, where) as run,
+    ):
         history = []
         if weights == SCRATCH:
             objective, crops = Classification(recognizer), Crops(split, None)
-            history = _train(objective, crops, schedule, runtime, where, save_dir, settings, run)
+            place = (where, team, save_dir)
+            history = _train(objective, crops, schedule, runtime, place, settings, run)
+        if not team.leader:
+            return
         score = _clean_accuracy(freeze(recognizer.to(where)), source, runtime, where)
         run.log_metrics(score)
         _finish(save_dir, {"recognizer": recognizer}, {**header, **score}, history, run)
@@ -168,12 +176,17 @@ def run_train(
         processor=processor,
         transformer=transformer if "transformer" in networks else None,
     )
-    with device.use() as where, _tracked("train", settings, save_dir, where) as run:
+    with (
+        device.use() as where,
+        join(where) as team,
+        _tracked("train", settings, save_dir, where) as run,
+    ):
         if fixed is not None:
             fixed.to(where, memory_format=torch.channels_last)
-        history = _train(
-            objective, Crops(split, task), schedule, runtime, where, save_dir, settings, run
-        )
+        place = (where, team, save_dir)
+        history = _train(objective, Crops(split, task), schedule, runtime, place, settings, run)
+        if not team.leader:
+            return
         header = {**identity, "seed": runtime.seed, "task_settings": task_settings}
         _finish(save_dir, networks, {**header, "settings": settings}, history, run)
 
@@ -198,6 +211,8 @@ def _training_recognizer(arch: str, path: Path | None, info: DatasetInfo) -> nn.
 
 def _tracked(kind: str, settings: dict[str, Any], save_dir: Path, where: torch.device, **more):
     """The MLflow run of a job; a training that resumes continues its run."""
+    if not is_leader():
+        return tracking.Run(None, None, "")
     resumed = run_id_in(save_dir) if _state(save_dir).exists() else None
     shown = ("dataset", "task", "objective", "lambda", "recognizer", "arch")
     return tracking.start_run(
@@ -226,12 +241,13 @@ def _state(save_dir: Path) -> Path:
     return save_dir / "state.pt"
 
 
-def _train(objective: Objective, crops, schedule, runtime, where, save_dir, settings, run):
-    write_json(save_dir / "run.json", {"run_id": run.run_id})
+def _train(objective: Objective, crops, schedule, runtime, place, settings, run):
+    where, team, save_dir = place
+    if team.leader:
+        write_json(save_dir / "run.json", {"run_id": run.run_id})
     begin = time.perf_counter()
-    history = train(
-        objective, crops, schedule, runtime, where, _state(save_dir), settings, run.log_metrics
-    )
+    state, log = _state(save_dir), run.log_metrics
+    history = train(objective, crops, schedule, runtime, where, state, settings, log, team)
     run.log_metrics({"train_s": time.perf_counter() - begin}, step=len(history))
     return history
 

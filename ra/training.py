@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from ra.data.datasets import Crops, TrainingKeys, loader
 from ra.devices import autocast
+from ra.distributed import ALONE, Team
 from ra.errors import UserError
 from ra.files import atomic
 from ra.objectives import Objective
@@ -114,6 +115,7 @@ def train(
     state: Path,
     settings: dict,
     log: Log = lambda metrics, step: None,
+    team: Team = ALONE,
 ) -> list[dict[str, float]]:
     """Train the objective's modules in place.
 
@@ -122,6 +124,7 @@ def train(
         state: file for the resume state; removed by the caller when the models are saved.
         settings: everything that defines the result; a state with others is refused.
         log: receives (metrics, step) every ``log_steps`` steps and after each epoch.
+        team: the processes that share this training; its leader alone saves and shows progress.
 
     Returns:
         One row per epoch: epoch, mean of every loss, lr, seconds, images_per_s.
@@ -137,13 +140,18 @@ def train(
     optimizer = OPTIMIZERS[schedule.optimizer](
         parameters, lr=schedule.lr, weight_decay=schedule.weight_decay
     )
+    networks = objective.modules
     step, history, partial = _restore(state, objective, optimizer, settings, device)
-    keys = TrainingKeys(len(crops), schedule.batch_size, schedule.epochs, runtime.seed, step)
+    objective.modules = team.wrap(networks)
+    keys = TrainingKeys(
+        len(crops), schedule.batch_size, schedule.epochs, runtime.seed, step, team.rank, team.world
+    )
+    team.check(len(crops), schedule.batch_size)
     per_epoch = keys.steps_per_epoch
-    meter = Meter(partial)
+    meter = Meter(partial, team)
     saved = time.monotonic()
     stop = StopSignal()
-    bar = progress(per_epoch * schedule.epochs, step, settings.get("name", "train"))
+    bar = progress(per_epoch * schedule.epochs, step, settings.get("name", "train"), team.leader)
     with stop, bar:
         for batch in loader(crops, keys, runtime.workers, device):
             batch = batch.to(device)
@@ -152,14 +160,16 @@ def train(
             with autocast(device, runtime.precision):
                 losses = objective.losses(batch)
             optimizer.zero_grad(set_to_none=True)
-            losses["total"].backward()
+            share = team.weight(len(batch.label), keys.images_in(step))
+            (losses["total"] * share if share != 1 else losses["total"]).backward()
             optimizer.step()
             meter.add(losses, len(batch.label))
             step += 1
             bar.update()
 
             end_of_epoch = step % per_epoch == 0
-            if end_of_epoch or step % runtime.log_steps == 0:
+            together = end_of_epoch or step % runtime.log_steps == 0
+            if together:
                 metrics = meter.flush(step, state)
                 log(metrics, step)
                 bar.set_postfix({k: f"{v:.4g}" for k, v in metrics.items()})
@@ -167,20 +177,27 @@ def train(
                 history.append(meter.epoch(step // per_epoch, optimizer.param_groups[0]["lr"]))
                 log({f"epoch_{k}": v for k, v in history[-1].items() if k != "epoch"}, step)
             due = time.monotonic() - saved > runtime.checkpoint_seconds
-            if stop.number or (due and step < per_epoch * schedule.epochs):
+            number = stop.number
+            if team.world > 1:  # all members save and stop at one step, where they meet anyway
+                due, number = team.agree(due, number) if together else (False, 0)
+            if number or (due and step < per_epoch * schedule.epochs):
                 meter.flush(step, state)  # never save a state that has diverged
-                _save(state, objective, optimizer, settings, step, history, meter)
+                if team.leader:
+                    _save(state, networks, optimizer, settings, step, history, meter)
                 saved = time.monotonic()
-            if stop.number:
-                print(f"stopped at step {step}; run the same command to go on", file=sys.stderr)
-                raise Interrupted(128 + stop.number)
+            if number:
+                if team.leader:
+                    print(f"stopped at step {step}; run the same command to go on", file=sys.stderr)
+                raise Interrupted(128 + number)
+    objective.modules = networks
     return history
 
 
 class Meter:
     """Running means of losses, kept on the device between flushes so that no step waits."""
 
-    def __init__(self, partial: dict | None = None) -> None:
+    def __init__(self, partial: dict | None = None, team: Team = ALONE) -> None:
+        self._team = team
         self.sums: dict[str, float] = dict(partial["sums"]) if partial else {}
         self.images: int = partial["images"] if partial else 0
         self.seconds: float = partial["seconds"] if partial else 0.0
@@ -198,20 +215,22 @@ class Meter:
 
     def flush(self, step: int, state: Path) -> dict[str, float]:
         """Means since the last flush, and images/s; raises Diverged where one is not finite."""
+        mine = [value.item() for value in self._pending.values()]  # waits for the device
+        *totals, images = self._team.sum([*mine, float(self._pending_images)])
         now = time.perf_counter()
         means = {}
-        for name, value in self._pending.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value.item()
-            means[name] = value.item() / self._pending_images
+        for name, value in zip(self._pending, totals, strict=True):
+            self.sums[name] = self.sums.get(name, 0.0) + value
+            means[name] = value / images
             if not math.isfinite(means[name]):
                 kept = f"the last good state is in {state}" if state.exists() else "no state saved"
                 raise Diverged(
                     f"loss '{name}' is {means[name]} at step {step}: training diverged "
                     f"({kept}); lower lr or lambda"
                 )
-        if self._pending_images:
-            means["images_per_s"] = self._pending_images / max(now - self._since, 1e-9)
-        self.images += self._pending_images
+        if images:
+            means["images_per_s"] = images / max(now - self._since, 1e-9)
+        self.images += int(images)
         self.seconds += now - self._since
         self._pending, self._pending_images, self._since = {}, 0, now
         return means
@@ -244,12 +263,13 @@ class StopSignal:
         self.number = number
 
 
-def progress(total: int, initial: int, name: str) -> tqdm:
+def progress(total: int, initial: int, name: str, shown: bool = True) -> tqdm:
     """A progress bar on a terminal; in a log file one plain line every few seconds."""
     terminal = sys.stderr.isatty()
     return tqdm(
         total=total,
         initial=initial,
+        disable=not shown,
         desc=name,
         unit="step",
         mininterval=0.5 if terminal else 10,
@@ -258,13 +278,13 @@ def progress(total: int, initial: int, name: str) -> tqdm:
     )
 
 
-def _save(state, objective, optimizer, settings, step, history, meter) -> None:
+def _save(state, networks, optimizer, settings, step, history, meter) -> None:
     content = {
         "settings": json.dumps(settings, sort_keys=True, default=str),
         "step": step,
         "history": history,
         "partial": {"sums": meter.sums, "images": meter.images, "seconds": meter.seconds},
-        "modules": {name: module.state_dict() for name, module in objective.modules.items()},
+        "modules": {name: module.state_dict() for name, module in networks.items()},
         "optimizer": optimizer.state_dict(),
         "rng": torch.get_rng_state(),
     }

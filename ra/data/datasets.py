@@ -157,6 +157,11 @@ class TrainingKeys:
     def __len__(self) -> int:
         return self.steps_per_epoch * self.epochs - self.start
 
+    def images_in(self, step: int) -> int:
+        """Images of the global batch at a step, counted from 0."""
+        begin = step % self.steps_per_epoch * self.batch_size
+        return min(self.batch_size, self.length - begin)
+
     def __iter__(self) -> Iterator[list[Key]]:
         first_epoch, skip = divmod(self.start, self.steps_per_epoch)
         for epoch in range(first_epoch, self.epochs):

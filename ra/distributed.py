@@ -1,0 +1,133 @@
+"""One training over several processes, one GPU each: started by ``torchrun``, exact to the sums.
+
+A job is a team of processes that take every world-th image of each global batch. Losses are
+weighted by each member's share, gradients averaged by torch's DistributedDataParallel and
+batch-norm statistics taken over the whole batch, so a team trains what one process would.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+from torch.nn.parallel import DistributedDataParallel
+
+from ra.errors import UserError
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes of one job; a team of one needs no communication."""
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def leader(self) -> bool:
+        """Whether this process writes files, logs and progress for all."""
+        return self.rank == 0
+
+    def check(self, images: int, batch_size: int) -> None:
+        """UserError where some global batch would leave a member without an image."""
+        last = images % batch_size or batch_size
+        if min(last, batch_size) < self.world:
+            raise UserError(
+                f"batch_size: {batch_size} leaves {last} of {images} images to a step, fewer than "
+                f"the {self.world} processes; choose another"
+            )
+
+    def wrap(self, modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
+        """``modules`` with averaged gradients and batch statistics of the whole batch."""
+        if self.world == 1:
+            return modules
+        return {name: DistributedDataParallel(share_batch_norm(m)) for name, m in modules.items()}
+
+    def weight(self, mine: int, step_images: int) -> float:
+        """Factor of a member's mean loss, so that the average over members is the batch's mean."""
+        return mine * self.world / step_images
+
+    def sum(self, values: list[float]) -> list[float]:
+        """Element-wise sums over all members; every member gets the same numbers."""
+        return self._reduce(values, dist.ReduceOp.SUM)
+
+    def agree(self, due: bool, number: int) -> tuple[bool, int]:
+        """What all members do: save where the leader wants to, stop where anyone was told to."""
+        votes = [float(due and self.leader), float(number)]
+        due_vote, number = self._reduce(votes, dist.ReduceOp.MAX)
+        return bool(due_vote), int(number)
+
+    def _reduce(self, values: list[float], how: dist.ReduceOp) -> list[float]:
+        if self.world == 1:
+            return values
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        total = torch.tensor(values, dtype=torch.float64, device=device)
+        dist.all_reduce(total, how)
+        return total.tolist()
+
+
+ALONE = Team()
+
+
+@contextmanager
+def join(device: torch.device) -> Iterator[Team]:
+    """The team of this process: what ``torchrun`` says in the environment, else a team of one."""
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if world == 1:
+        yield ALONE
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Team(dist.get_rank(), world)
+    finally:
+        dist.destroy_process_group()
+
+
+def is_leader() -> bool:
+    """Whether this process speaks for its job, before or without a team."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+class SharedBatchNorm(nn.BatchNorm2d):
+    """Batch norm over the batches of all processes.
+
+    torch's SyncBatchNorm does the same on GPUs only; this one runs wherever gradients can be
+    summed, so that the same code is tested on CPUs.
+
+    forward: (N, C, H, W) -> the same.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        wide = x.float()
+        count = torch.full((1,), wide.numel() / wide.shape[1], device=x.device)
+        parts = torch.cat([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3)), count])
+        total, squares, number = all_reduce(parts).split([self.num_features, self.num_features, 1])
+        mean = total / number
+        variance = squares / number - mean.square()
+        self._track(mean.detach(), variance.detach(), number)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        shift = self.bias - mean * scale
+        return (wide * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)).to(x.dtype)
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor, number: Tensor) -> None:
+        self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * number / (number - 1), self.momentum)
+
+
+def share_batch_norm(module: nn.Module) -> nn.Module:
+    """``module`` itself, with every BatchNorm2d in it sharing its statistics."""
+    for child in module.modules():
+        if type(child) is nn.BatchNorm2d:
+            child.__class__ = SharedBatchNorm
+    return module
