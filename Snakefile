@@ -16,4 +16,4 @@ include: "workflow/rules/analysis.smk"
 rule all:
     default_target: True
     input:
-        rules.tables.input,
+        [getattr(rules, target).input for target in CONFIG.targets],

@@ -32,11 +32,14 @@ class Config:
     data: str
     dataset: str
     results: Path
+    targets: tuple[str, ...]
     seeds: tuple[int, ...]
     images: dict[str, Any]
     tasks: dict[str, dict[str, Any]]
     train_recognizers: tuple[str, ...]
     evaluate_recognizers: tuple[str, ...]
+    matrix_recognizers: tuple[str, ...]
+    own_recognizers: dict[str, str]
     weights: str
     recognizer_schedules: dict[str, dict[str, Any]]
     processor: Network
@@ -177,9 +180,26 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+def _r_name(recognizer: str) -> str:
+    """An R's name in paths and tables: a library's name, or that of the user's YAML file."""
+    return Path(recognizer).stem if _is_own(recognizer) else recognizer
+
+
+def _is_own(recognizer: str) -> bool:
+    return recognizer.endswith((".yaml", ".yml"))
+
+
 def _typed(config: dict[str, Any]) -> Config:
     recognizers = config["recognizers"]
-    names = dict.fromkeys(recognizers["train"] + recognizers["evaluate"])
+    own = {_r_name(r): r for r in recognizers["train"] + recognizers["evaluate"] if _is_own(r)}
+    train, evaluate = (tuple(_r_name(r) for r in recognizers[key]) for key in ("train", "evaluate"))
+    matrix = tuple(_r_name(r) for r in recognizers["matrix"] or recognizers["evaluate"])
+    for name in set(matrix) - set(evaluate):
+        raise UserError(
+            f"config key recognizers.matrix: {name} is not in recognizers.evaluate; each training "
+            "R of the matrix also judges"
+        )
+    names = dict.fromkeys(train + evaluate)
     for name in recognizers["overrides"].keys() - names.keys():
         raise UserError(f"config key recognizers.overrides.{unknown('recognizer', name, names)}")
     data = config["data"]
@@ -192,11 +212,14 @@ def _typed(config: dict[str, Any]) -> Config:
         data=data,
         dataset=config["dataset"] or folder,
         results=Path(config["results"]),
+        targets=tuple(config["targets"]),
         seeds=tuple(config["seeds"]),
         images=config["images"],
         tasks={name: settings or {} for name, settings in config["tasks"].items()},
-        train_recognizers=tuple(recognizers["train"]),
-        evaluate_recognizers=tuple(recognizers["evaluate"]),
+        train_recognizers=train,
+        evaluate_recognizers=evaluate,
+        matrix_recognizers=matrix,
+        own_recognizers=own,
         weights=recognizers["weights"],
         recognizer_schedules={
             name: {**recognizers["schedule"], **recognizers["overrides"].get(name, {})}

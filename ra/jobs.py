@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from ra import tracking
 from ra.data.cache import DatasetInfo, prepare
@@ -25,7 +26,7 @@ from ra.evaluation import Evaluation, evaluate, summarise
 from ra.figures import write_heat_map, write_strip
 from ra.files import atomic, write_json
 from ra.models.checkpoints import load_processor, load_recognizer, read_header, save_model
-from ra.models.own import pretrained_recognizer
+from ra.models.own import is_own, pretrained_recognizer
 from ra.models.processors import build_processor
 from ra.models.recognizers import SCRATCH, build_recognizer, freeze
 from ra.models.released import import_checkpoint
@@ -62,9 +63,13 @@ class Device:
 
 def run_prepare(data: str, save_dir: Path, name: str | None, **options: Any) -> DatasetInfo:
     """Prepare ``embedded`` photographs, ``embedded-tune`` (only their training half, split
-    again, on which settings are chosen), or the folder ``data``."""
+    again, on which settings are chosen), ``imagenette`` (downloaded), or the folder ``data``."""
     root = Path(data)
-    if data in ("embedded", "embedded-tune"):
+    if data == "imagenette":
+        from ra.data.imagenette import fetch
+
+        root = fetch(save_dir / "images")
+    elif data in ("embedded", "embedded-tune"):
         from ra.data.photographs import write_image_folder
 
         root = save_dir / "images"
@@ -109,6 +114,14 @@ def run_train_recognizer(
         score = _clean_accuracy(freeze(recognizer.to(where)), source, runtime, where)
         run.log_metrics(score)
         _finish(save_dir, {"recognizer": recognizer}, {**header, **score}, history, run)
+
+
+def run_fetch_weights(recognizers: Sequence[str], weights: str, save_dir: Path) -> None:
+    """Load every pretrained R once, which downloads what the cache lacks; write weights.json."""
+    found = {}
+    for name in tqdm(recognizers, desc="fetch weights", unit="R"):
+        found[name] = {"weights": weights, **build_recognizer(name, 1000, weights).header}
+    write_json(save_dir / "weights.json", found)
 
 
 def _clean_accuracy(recognizer, source: Source, runtime: Runtime, where) -> dict[str, float]:
@@ -198,8 +211,9 @@ def given(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _training_recognizer(arch: str, path: Path | None, info: DatasetInfo) -> nn.Module:
     """The fixed R: a stored one, or a pretrained one by name or YAML file."""
-    if path is None:
-        return freeze(pretrained_recognizer(arch, list(info.classes), PAPER_WEIGHTS))
+    if path is None or is_own(path):
+        name = arch if path is None else str(path)
+        return freeze(pretrained_recognizer(name, list(info.classes), PAPER_WEIGHTS))
     header = read_header(path)
     if header["classes"] != list(info.classes):
         raise UserError(
@@ -332,8 +346,11 @@ def run_evaluate(
 
 
 def _judge(name: str, info: DatasetInfo) -> tuple[str, nn.Module]:
-    """(architecture, R) of a recognizer.safetensors, or of a pretrained classifier's name."""
-    stored = Path(name) if name.endswith(".safetensors") else None
+    """(name, R) of a recognizer.safetensors, a user's YAML file or a pretrained classifier."""
+    path = Path(name)
+    if is_own(path):
+        return path.stem, _training_recognizer(name, path, info)
+    stored = path if path.suffix == ".safetensors" else None
     arch = read_header(stored)["arch"] if stored else name
     return arch, _training_recognizer(arch, stored, info)
 

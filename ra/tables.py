@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ra.errors import UserError
+from ra.figures import write_heat_map
 from ra.files import atomic, write_text
 
 IDENTITY = ["dataset", "task", "p_model", "lambda", "training_r", "seed"]
@@ -78,6 +79,45 @@ def paper_table(tidy: pd.DataFrame) -> pd.DataFrame:
     return table[[*keys, "ours", "paper", "difference"]]
 
 
+def transfer_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[str]) -> pd.DataFrame:
+    """Top-1 (%) of RA processing: rows training R, columns evaluation R; plain is the first row.
+
+    Source: paper section 4, transfer between architectures.
+    """
+    chosen = tidy[(tidy.task == task) & (tidy.metric == "top1")]
+    rows = chosen[chosen.p_model.isin(["plain", "ra"])]
+    table = rows.pivot_table(index="training_r", columns="evaluation_r", values="value")
+    order = ["-", *(name for name in recognizers if name in table.index)]
+    table = table.reindex(index=order, columns=list(recognizers))
+    table.index = [P_MODELS["plain"], *(R_NAMES.get(name, name) for name in order[1:])]
+    table.columns = [R_NAMES.get(name, name) for name in recognizers]
+    return table.rename_axis("Training R/Evaluation on R")
+
+
+def own_recognizer_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[str]) -> pd.DataFrame:
+    """Top-1 (%) where each R judges the P that was trained with it (the paper's table 1)."""
+    chosen = tidy[(tidy.task == task) & (tidy.metric == "top1")]
+    own = (chosen.training_r == chosen.evaluation_r) | (chosen.training_r == "-")
+    table = chosen[own].pivot_table(index="p_model", columns="evaluation_r", values="value")
+    present = [name for name in P_MODELS if name in table.index]
+    table = table.reindex(index=present, columns=list(recognizers))
+    table.index = [P_MODELS[name] for name in present]
+    table.columns = [R_NAMES.get(name, name) for name in recognizers]
+    return table.rename_axis("P Model/Training and evaluation R")
+
+
+def write_transfer(evaluations: Sequence[Path], out: Path, recognizers: Sequence[str]) -> None:
+    """Write transfer_TASK and table1_TASK as CSV, Markdown and heat map, for every task."""
+    tidy = read_evaluations(evaluations)
+    recognizers = _columns(tidy, recognizers)
+    for task in tidy.task.unique():
+        for name, make in (("transfer", transfer_table), ("table1", own_recognizer_table)):
+            table = make(tidy, task, recognizers)
+            _write(table, out / f"{name}_{task}", decimals=1)
+            title = f"{task}: top-1, {table.index.name}"
+            write_heat_map(out / f"{name}_{task}.png", table, title)
+
+
 def _by_model(rows: pd.DataFrame, columns: str) -> pd.DataFrame:
     """Mean value with one row per P model, in the paper's order."""
     rows = rows.assign(label=_labels(rows), order=rows.p_model.map(list(P_MODELS).index))
@@ -103,10 +143,7 @@ def write_tables(
         recognizers: columns of the tables, in order; empty takes every R that occurs.
     """
     tidy = read_evaluations(evaluations)
-    recognizers = recognizers or [r for r in tidy.evaluation_r.unique() if r != "-"]
-    unknown = set(recognizers) - set(tidy.evaluation_r)
-    if unknown:
-        raise UserError(f"--recognizers: {', '.join(sorted(unknown))} is in no evaluation")
+    recognizers = _columns(tidy, recognizers)
     tables = {task: accuracy_table(tidy, task, recognizers) for task in tidy.task.unique()}
     for task, table in tables.items():
         _write(table, out / task, decimals=1)
@@ -115,6 +152,14 @@ def write_tables(
         _write(paper_table(tidy).set_index("task"), out / "paper", decimals=1)
     with atomic(out / "all.csv") as temporary:
         tidy.to_csv(temporary, index=False)
+
+
+def _columns(tidy: pd.DataFrame, recognizers: Sequence[str]) -> Sequence[str]:
+    """The R's of a table: those asked for, else all that occur."""
+    unknown = set(recognizers) - set(tidy.evaluation_r)
+    if unknown:
+        raise UserError(f"--recognizers: {', '.join(sorted(unknown))} is in no evaluation")
+    return recognizers or [r for r in tidy.evaluation_r.unique() if r != "-"]
 
 
 def _write(table: pd.DataFrame, path: Path, decimals: int) -> None:

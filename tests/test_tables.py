@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from ra.errors import UserError
-from ra.tables import write_tables
+from ra.tables import write_tables, write_transfer
 
 
 def row(task, p_model, r, metric, value, weight=0.0, training_r="resnet18", seed=0):
@@ -135,3 +135,36 @@ def test_what_is_no_evaluation_is_named(tmp_path):
 def test_an_unknown_column_is_named(evaluations, tmp_path):
     with pytest.raises(UserError, match="--recognizers: resnet50 is in no evaluation"):
         write_tables(evaluations, tmp_path / "out", ["resnet50"])
+
+
+@pytest.fixture
+def matrix(tmp_path):
+    rows = [[row("sr", "plain", r, "top1", 10.0) for r in ("resnet18", "net")]]
+    for number, trained in enumerate(("net", "resnet18")):
+        rows += [
+            [
+                row("sr", "ra", "resnet18", "top1", 20.0 + number, training_r=trained),
+                row("sr", "ra", "net", "top1", 30.0 + number, training_r=trained),
+            ]
+        ]
+    return write(tmp_path, rows)
+
+
+def test_the_transfer_matrix_has_a_row_for_each_training_recognizer(matrix, tmp_path):
+    write_transfer(matrix, tmp_path / "out", ["resnet18", "net"])
+    assert (tmp_path / "out/transfer_sr.csv").read_text().splitlines() == [
+        "Training R/Evaluation on R,ResNet-18,net",
+        "Plain Processing,10.0,10.0",
+        "ResNet-18,21.0,31.0",
+        "net,20.0,30.0",
+    ]
+    assert (tmp_path / "out/transfer_sr.png").stat().st_size > 1000
+
+
+def test_table_one_has_each_recognizer_judge_its_own_processor(matrix, tmp_path):
+    write_transfer(matrix, tmp_path / "out", ["resnet18", "net"])
+    assert (tmp_path / "out/table1_sr.csv").read_text().splitlines() == [
+        "P Model/Training and evaluation R,ResNet-18,net",
+        "Plain Processing,10.0,10.0",
+        "RA Processing,21.0,30.0",
+    ]

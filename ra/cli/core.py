@@ -34,6 +34,8 @@ def add(commands) -> None:
         _add_import_checkpoint,
         _add_evaluate,
         _add_table,
+        _add_transfer_matrix,
+        _add_fetch_weights,
     ):
         add_one(commands)
 
@@ -259,8 +261,7 @@ def _evaluate(o) -> None:
     )
 
 
-def _add_table(commands) -> None:
-    p = command(commands, "table", _table, "pivot evaluations into the paper's tables")
+def _evaluations_flags(p) -> None:
     p.add_argument(
         "--evaluations",
         nargs="+",
@@ -276,6 +277,11 @@ def _add_table(commands) -> None:
         metavar="R",
         help="columns of the tables, in order (default: every R that occurs)",
     )
+
+
+def _add_table(commands) -> None:
+    p = command(commands, "table", _table, "pivot evaluations into the paper's tables")
+    _evaluations_flags(p)
     p.add_argument(
         "--paper",
         action="store_true",
@@ -294,3 +300,40 @@ def _table(o) -> None:
     from ra.tables import write_tables
 
     write_tables(o.evaluations, o.save_dir, o.recognizers, o.paper)
+
+
+def _add_transfer_matrix(commands) -> None:
+    text = "pivot evaluations by training R: transfer matrix and table 1 of the paper"
+    p = command(commands, "transfer-matrix", _transfer_matrix, text)
+    _evaluations_flags(p)
+    p.add_argument(
+        "--save-dir",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="for transfer_TASK and table1_TASK, as CSV, Markdown and heat map",
+    )
+
+
+def _transfer_matrix(o) -> None:
+    from ra.tables import write_transfer
+
+    write_transfer(o.evaluations, o.save_dir, o.recognizers)
+
+
+def _add_fetch_weights(commands) -> None:
+    text = "download pretrained weights into the libraries' cache (TORCH_HOME), before any GPU job"
+    p = command(commands, "fetch-weights", _fetch_weights, text)
+    p.add_argument(
+        "--recognizers", nargs="+", default=list(PAPER_RECOGNIZERS), metavar="R", help="names"
+    )
+    p.add_argument("--weights", default="IMAGENET1K_V1", help="name of the weights")
+    p.add_argument(
+        "--save-dir", type=Path, required=True, metavar="DIR", help="for weights.json, the list"
+    )
+
+
+def _fetch_weights(o) -> None:
+    from ra.jobs import run_fetch_weights
+
+    run_fetch_weights(o.recognizers, o.weights, o.save_dir)

@@ -38,6 +38,11 @@ SOURCES = ("state_dict", "torchscript", "exported")
 KEYS = (*SOURCES, "arch", "num_classes", "classes", "input_size", "mean", "std")
 
 
+def is_own(path: Path | str) -> bool:
+    """Whether an R is given as a user's YAML file."""
+    return Path(path).suffix in (".yaml", ".yml")
+
+
 def pretrained_recognizer(
     name: str, classes: Sequence[str], weights: str = "DEFAULT", mapping: Path | None = None
 ) -> Recognizer:
@@ -49,7 +54,7 @@ def pretrained_recognizer(
             is asked for ImageNet's wnids, a user's for the classes in its YAML, and one whose
             YAML names none must have as many logits as there are classes, in their order.
     """
-    if not name.endswith((".yaml", ".yml")):
+    if not is_own(name):
         recognizer = build_recognizer(name, len(classes), weights)
         return recognizer.select(load_class_index(classes, mapping, recognizer.logits))
     recognizer = load_user_recognizer(Path(name))

@@ -15,6 +15,7 @@ from ra.models.processors import build_processor
         ("SRDenseNet", 4, {"channels": 2, "blocks": 2}),
         ("SRDenseNet", 2, {"channels": 2, "blocks": 1}),
         ("pix2pix", 1, {"channels": 4, "blocks": 1}),
+        ("residual", 1, {"channels": 4, "blocks": 2}),
     ],
 )
 def test_output_is_an_image_of_the_targets_size(arch, scale, sizes):
@@ -29,6 +30,13 @@ def test_srresnet_is_the_papers_by_count():
     upsampler = 9 * 64 * 256 + 256 + 1
     wanted = (conv9 + 64 + 1) + 5 * block + (9 * 64 * 64 + 64 + 1) + 2 * upsampler + conv9 + 3
     assert sum(p.numel() for p in build_processor("SRResNet", 4).parameters()) == wanted
+
+
+def test_residual_begins_as_the_identity_and_learns():
+    network, x = build_processor("residual", 1, channels=4), torch.rand(2, 3, 8, 8)
+    assert torch.equal(network(x), x)
+    network(x).square().sum().backward()
+    assert network.body[-1].weight.grad.abs().sum() > 0
 
 
 def test_srresnet_has_the_released_names():
@@ -47,6 +55,7 @@ def test_pix2pix_has_six_blocks_between_two_strided_stages():
     [
         (("SRResnet", 4, {}), "unknown architecture 'SRResnet'; nearest: SRResNet"),
         (("pix2pix", 4, {}), "pix2pix does not up-scale"),
+        (("residual", 2, {}), "residual does not up-scale"),
         (("SRDenseNet", 1, {}), "SRDenseNet only up-scales"),
         (("SRResNet", 3, {}), "factor 3 is not a power of two"),
         (("SRResNet", 4, {"chanels": 3}), "unknown size of SRResNet 'chanels'; nearest: channels"),

@@ -33,7 +33,7 @@ def test_the_imagenet_preset_is_the_papers_experiment(tmp_path):
         tmp_path, "--dry-run", "-p", "--configfile", preset, "--config", "data=/data/imagenet"
     )
     jobs = planned(run)
-    assert (jobs["train_recognizer"], jobs["train"], jobs["total"]) == (5, 9, 35)
+    assert (jobs["train_recognizer"], jobs["train"], jobs["total"]) == (5, 21, 85)
     said = run.stdout + run.stderr
     paper = (
         "--epochs 6 --batch-size 20 --lr 0.0001 --lr-schedule step --lr-steps 4 5 --lr-gamma 0.1"
@@ -42,6 +42,37 @@ def test_the_imagenet_preset_is_the_papers_experiment(tmp_path):
     assert "--weights IMAGENET1K_V1" in said and "--resize 256 --crop 224" in said
     assert "--mode ra_unsupervised --l 10 " in said and "--channels" not in said
     assert " --paper --evaluations" in said
+
+
+@pytest.mark.parametrize(("name", "total"), [("imagenet-fast", 85), ("imagenette", 36)])
+def test_the_other_presets_are_whole(tmp_path, name, total):
+    jobs = planned(
+        snakemake(tmp_path, "-n", "--configfile", ROOT / f"workflow/presets/{name}.yaml")
+    )
+    assert (jobs["fetch_weights"], jobs["train_recognizer"], jobs["total"]) == (1, 5, total)
+
+
+def test_the_transfer_matrix_trains_with_every_recognizer(copy):
+    jobs = planned(snakemake(copy, "--dry-run", "transfer_matrix"))
+    assert (jobs["train"], jobs["train_with_transformer"], jobs["evaluate"]) == (15, 12, 27)
+
+
+def test_several_gpus_are_one_process_each(copy):
+    run = snakemake(copy, "-n", "--config", "runtime={'gpus': 2, 'device': 'cuda'}")
+    assert "torchrun --standalone --nproc-per-node 2 -m ra train --data" in run.stdout + run.stderr
+
+
+ZOO = ["resnet18", "shufflenet_v2_x1_0", "googlenet", "densenet121"]
+
+
+def test_a_yaml_file_is_a_recognizer(copy):
+    own = "recognizers={'train': ['my/net.yaml'], 'evaluate': ['my/net.yaml', *ZOO]}"
+    (copy / "my").mkdir()
+    (copy / "my/net.yaml").write_text("")
+    run = snakemake(copy, "--dry-run", "--config", own)
+    said = run.stdout + run.stderr
+    assert planned(run)["train_recognizer"] == 1
+    assert "--arch net --recognizer my/net.yaml" in said and "ra/l0.001/net/seed0" in said
 
 
 def test_one_key_adds_seeds(copy):

@@ -41,6 +41,14 @@ PROCESSOR = f"{DATASET}/{{task}}/{{objective}}/l{{l}}/{{arch}}/seed{{seed}}"
 NO_PROCESSING = f"{DATASET}/{{task}}/no_processing"
 
 
+# Seconds of work that is not worth a place in a cluster's queue, and downloads, which compute nodes
+# often have no network for.
+localrules:
+    fetch_weights,
+    table,
+    transfer,
+
+
 wildcard_constraints:
     task="|".join(CONFIG.tasks),
     objective="|".join(CONFIG.objectives),
@@ -97,31 +105,42 @@ def weight(value):
     return f"{value:g}"
 
 
-def trained_processors():
+def trained_processors(objectives, recognizers):
     """(task, objective, l, arch, seed) of every P; plain has no training R."""
     return [
         dict(task=task, objective=objective, l=weight(value), arch=arch, seed=seed)
         for task in CONFIG.tasks
-        for objective, values in CONFIG.objectives.items()
+        for objective, values in objectives.items()
         for value in values
-        for arch in (["none"] if objective == "plain" else CONFIG.train_recognizers)
+        for arch in (["none"] if objective == "plain" else recognizers)
         for seed in CONFIG.seeds
     ]
 
 
-def training_resources():
-    """What a training or an evaluation asks for; a change here re-runs nothing."""
+def evaluation_resources():
+    """What an evaluation asks for; a change here re-runs nothing."""
     runtime = CONFIG.runtime
     return dict(
-        gpu=runtime["gpus"],
+        gpu=min(runtime["gpus"], 1),
         mem_mb=runtime["mem_mb"],
         runtime=runtime["minutes"],
         workers=runtime["workers"],
         device=runtime["device"],
+        jobs_per_gpu=runtime["jobs_per_gpu"],
     )
 
 
+def training_resources():
+    """As an evaluation's, and for several GPUs one process each."""
+    gpus = CONFIG.runtime["gpus"]
+    team = f"torchrun --standalone --nproc-per-node {gpus} -m ra" if gpus > 1 else "ra"
+    return {**evaluation_resources(), "gpu": gpus, "launch": team}
+
+
 def recognizer_file(arch):
+    """The stored R, or the user's own YAML file, which is used where it is."""
+    if arch in CONFIG.own_recognizers:
+        return CONFIG.own_recognizers[arch]
     return f"{RECOGNIZER.format(arch=arch)}/recognizer.safetensors"
 
 
@@ -137,6 +156,17 @@ def transformer_of(wildcards):
     return []
 
 
-def all_evaluations(wildcards):
-    trained = [f"{PROCESSOR.format(**p)}/evaluation.csv" for p in trained_processors()]
+def evaluations(processors):
+    """The evaluation files of ``processors``, behind those of no processing."""
+    trained = [f"{PROCESSOR.format(**p)}/evaluation.csv" for p in processors]
     return [f"{NO_PROCESSING.format(task=t)}/evaluation.csv" for t in CONFIG.tasks] + trained
+
+
+def table_evaluations(wildcards):
+    return evaluations(trained_processors(CONFIG.objectives, CONFIG.train_recognizers))
+
+
+def matrix_evaluations(wildcards):
+    """Plain, RA and RA with transformer at their first lambda, trained by every R."""
+    chosen = {o: v[:1] for o, v in CONFIG.objectives.items() if o != "ra_unsupervised"}
+    return evaluations(trained_processors(chosen, CONFIG.matrix_recognizers))

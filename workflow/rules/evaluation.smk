@@ -17,7 +17,7 @@ rule evaluate:
         "../../environment.yml"
     threads: CONFIG.runtime["threads"]
     resources:
-        **training_resources(),
+        **evaluation_resources(),
     params:
         task=task_flags,
         model=model_flags,
@@ -29,6 +29,7 @@ rule evaluate:
         "ra evaluate --data $(dirname {input.data:q}) --task {wildcards.task} {params.task}"
         " {params.model} --recognizers {input.recognizers:q} --precision {params.precision}"
         " --threads {params.threads} --workers {resources.workers} --device {resources.device}"
+        " --jobs-per-gpu {resources.jobs_per_gpu}"
         " --save-dir $(dirname {output.table:q}) 2> {log:q}"
 
 

@@ -28,11 +28,12 @@ rule train:
     message:
         "train P: {wildcards.task} {wildcards.objective} lambda {wildcards.l} R {wildcards.arch} seed {wildcards.seed}"
     shell:
-        "ra train --data $(dirname {input.data:q}) --task {wildcards.task} {params.task}"
+        "{resources.launch} train --data $(dirname {input.data:q}) --task {wildcards.task} {params.task}"
         " --mode {wildcards.objective} --l {wildcards.l} --arch {wildcards.arch:q}"
         " {params.recognizer} {params.processor} {params.transformer} {params.schedule}"
         " --seed {wildcards.seed} --precision {params.precision} --threads {params.threads}"
         " --workers {resources.workers} --device {resources.device}"
+        " --jobs-per-gpu {resources.jobs_per_gpu}"
         " --checkpoint-seconds {resources.checkpoint_seconds}"
         " --save-dir $(dirname {output.processor:q}) 2> {log:q}"
 

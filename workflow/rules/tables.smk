@@ -5,7 +5,7 @@ rule tables:
 
 rule table:
     input:
-        all_evaluations,
+        table_evaluations,
     output:
         tidy=f"{TABLES}/all.csv",
         tables=expand(
@@ -32,3 +32,38 @@ rule table:
     shell:
         "ra table {params.recognizers} {params.paper} --evaluations {input:q}"
         " --save-dir $(dirname {output.tidy:q}) 2> {log:q}"
+
+
+rule transfer_matrix:
+    input:
+        expand(f"{TABLES}/transfer_{{task}}.csv", task=CONFIG.tasks),
+
+
+rule transfer:
+    input:
+        matrix_evaluations,
+    output:
+        expand(
+            f"{TABLES}/{{table}}_{{task}}.{{format}}",
+            table=["transfer", "table1"],
+            task=CONFIG.tasks,
+            format=["csv", "md", "png"],
+        ),
+    log:
+        f"{TABLES}/transfer.log",
+    benchmark:
+        f"{TABLES}/transfer.benchmark.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=CONFIG.runtime["mem_mb"],
+        runtime=10,
+    params:
+        recognizers=flags({"recognizers": CONFIG.evaluate_recognizers}),
+    message:
+        "write the transfer matrices to {TABLES}"
+    shell:
+        "ra transfer-matrix {params.recognizers} --evaluations {input:q}"
+        " --save-dir {TABLES:q} 2> {log:q}"
