@@ -14,11 +14,11 @@ from torchmetrics.functional.image import (
     peak_signal_noise_ratio,
     structural_similarity_index_measure,
 )
-from tqdm import tqdm
 
 from ra.data.datasets import Batch
 from ra.data.degradations import no_processing
 from ra.devices import autocast
+from ra.progress import Progress
 
 # Metrics of the image, which every R shares, and their units.
 QUALITY = {"psnr": "dB", "ssim": "1", "image_loss": "MSE"}
@@ -49,6 +49,7 @@ def evaluate(
     device: torch.device,
     precision: str = "fp32",
     strips: int = 6,
+    name: str = "evaluate",
 ) -> Evaluation:
     """Judge P's output by every R; P runs once per image whatever the number of R's.
 
@@ -59,6 +60,7 @@ def evaluate(
         batches: validation batches, in the manifest's order.
         scale: the task's up-scaling factor (for 'no processing').
         strips: how many images to keep for the visual strip, spread over the split.
+        name: of the job, on its progress line.
     """
     models = [m for m in (processor, transformer, *recognizers.values()) if m is not None]
     for model in models:
@@ -66,7 +68,7 @@ def evaluate(
     columns: dict[str, list[Tensor]] = {}
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
     every = max(1, len(batches) // strips)
-    for number, batch in enumerate(tqdm(batches, desc="evaluate", unit="batch", mininterval=5)):
+    for number, batch in enumerate(Progress(batches, name=name, unit="batch")):
         batch = batch.to(device)
         with autocast(device, precision):
             output = processor(batch.input) if processor else no_processing(batch.input, scale)
@@ -74,14 +76,14 @@ def evaluate(
             read = transformer(output) if transformer else output
             logits = {name: r(read).float() for name, r in recognizers.items()}
         row = {"index": batch.index, "label": batch.label, **image_quality(output, batch.target)}
-        for name, values in logits.items():
+        for judge, values in logits.items():
             for metric, value in recognition(values, batch.label).items():
-                row[f"{name}:{metric}"] = value
-        for name, value in row.items():
-            columns.setdefault(name, []).append(value)
+                row[f"{judge}:{metric}"] = value
+        for column, value in row.items():
+            columns.setdefault(column, []).append(value)
         if number % every == 0 and len(kept) < strips:
             kept.append(tuple(part[0].cpu() for part in (batch.input, output, batch.target)))
-    table = {name: torch.cat(parts).cpu().numpy() for name, parts in columns.items()}
+    table = {column: torch.cat(parts).cpu().numpy() for column, parts in columns.items()}
     pictures = tuple(torch.stack(part) for part in zip(*kept, strict=True))
     return Evaluation(pd.DataFrame(table), pictures)
 

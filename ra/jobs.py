@@ -232,7 +232,8 @@ def _tracked(kind: str, settings: dict[str, Any], save_dir: Path, where: torch.d
     return tracking.start_run(
         name=settings["name"],
         kind=kind,
-        params={**settings, "device": _device_name(where), "threads": torch.get_num_threads()},
+        params={k: v for k, v in settings.items() if k != "name"}
+        | {"device": _device_name(where), "threads": torch.get_num_threads()},
         tags={key: str(settings[key]) for key in shown if key in settings},
         experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME", "ra"),
         run_id=resumed,
@@ -341,7 +342,9 @@ def run_evaluate(
     ):
         batches = _validation_batches(Crops(split, task), runtime, where)
         networks = [load_processor(path) if path else None for path in (model, model_transformer)]
-        result = evaluate(*networks, judges, batches, task.scale, where, runtime.precision)
+        result = evaluate(
+            *networks, judges, batches, task.scale, where, runtime.precision, name=settings["name"]
+        )
         _write_evaluation(result, identity, split.paths, save_dir, run)
 
 

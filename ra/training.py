@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from ra.data.datasets import Crops, TrainingKeys, loader
 from ra.devices import autocast
@@ -25,6 +24,7 @@ from ra.distributed import ALONE, Team
 from ra.errors import UserError
 from ra.files import atomic
 from ra.objectives import Objective
+from ra.progress import Progress
 
 OPTIMIZERS = {
     "adam": torch.optim.Adam,
@@ -151,7 +151,15 @@ def train(
     meter = Meter(partial, team)
     saved = time.monotonic()
     stop = StopSignal()
-    bar = progress(per_epoch * schedule.epochs, step, settings.get("name", "train"), team.leader)
+    bar = Progress(
+        total=per_epoch * schedule.epochs,
+        initial=step,
+        name=settings.get("name", "train"),
+        images=schedule.batch_size,
+        epochs=schedule.epochs,
+        shown=team.leader,
+        unit="step",
+    )
     with stop, bar:
         for batch in loader(crops, keys, runtime.workers, device):
             batch = batch.to(device)
@@ -261,21 +269,6 @@ class StopSignal:
 
     def _note(self, number: int, _frame: object) -> None:
         self.number = number
-
-
-def progress(total: int, initial: int, name: str, shown: bool = True) -> tqdm:
-    """A progress bar on a terminal; in a log file one plain line every few seconds."""
-    terminal = sys.stderr.isatty()
-    return tqdm(
-        total=total,
-        initial=initial,
-        disable=not shown,
-        desc=name,
-        unit="step",
-        mininterval=0.5 if terminal else 10,
-        ascii=not terminal,
-        dynamic_ncols=terminal,
-    )
 
 
 def _save(state, networks, optimizer, settings, step, history, meter) -> None:

@@ -1,17 +1,26 @@
 """The README keeps its word: its examples run, its two commands are those of the Makefile."""
 
 import re
+from pathlib import Path
 
 import pytest
 from helpers import ROOT
+from PIL import Image
+
+from ra.models.checkpoints import save_model
+from ra.models.processors import build_processor
 
 README = (ROOT / "README.md").read_text()
+P = Path("results/embedded/sr/ra/l0.001/resnet18/seed0")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
 def test_python_examples_run(number, prepared, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8), "teal").save("photo.jpg")
+    trained = build_processor("SRResNet", scale=4, channels=4, blocks=1)
+    save_model(P / "processor.safetensors", trained, {"kind": "processor", "task": "sr"})
     exec(compile(EXAMPLES[number], f"README example {number}", "exec"), {"PREPARED": prepared})
 
 

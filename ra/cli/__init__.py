@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from ra import __version__
-from ra.cli import core
+from ra.cli import core, use
 from ra.cli.flags import Parser
 from ra.errors import UserError
 
 # Each module adds its commands; what a command needs is imported when it runs.
-MODULES = (core,)
+MODULES = (core, use)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,15 +21,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if getattr(options, "threads", 0):
         # Before torch is imported: its thread pools read this once.
         os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    if options.quiet:
+        os.environ["RA_QUIET"] = "1"  # processes that it starts are quiet as well
     try:
-        options.run(options)
+        return options.run(options) or 0
     except UserError as error:
         print(f"ra {options.command}: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"ra {options.command}: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser() -> Parser:

@@ -13,6 +13,7 @@ from ra.cli.flags import (
     network_flags,
     runtime,
     runtime_flags,
+    say,
     schedule,
     schedule_flags,
     source,
@@ -80,7 +81,7 @@ def _prepare(o) -> None:
         on_bad_image=o.on_bad_image,
         workers=o.workers,
     )
-    print(
+    say(
         f"{info.name}: {len(info.classes)} classes, {info.images['train']} training and "
         f"{info.images['val']} validation images in {o.save_dir}"
     )
@@ -216,7 +217,7 @@ def _add_import_checkpoint(commands) -> None:
 def _import_checkpoint(o) -> None:
     from ra.jobs import run_import_checkpoint
 
-    print(run_import_checkpoint(o.file, o.task, o.mode, o.l, o.arch, o.save_dir))
+    say(run_import_checkpoint(o.file, o.task, o.mode, o.l, o.arch, o.save_dir))
 
 
 def _add_evaluate(commands) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ra.progress import quiet
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, without the usage text."""
@@ -25,7 +27,14 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 def command(commands, name: str, run, help: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=help, description=help, formatter_class=HelpFormatter)
     parser.set_defaults(run=run)
+    parser.add_argument("--quiet", action="store_true", help="say nothing but warnings and errors")
     return parser
+
+
+def say(text: object) -> None:
+    """A result on stdout, unless --quiet was given."""
+    if not quiet():
+        print(text)
 
 
 def image_flags(p) -> None:

@@ -21,11 +21,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from ra.data.images import EXTENSIONS, BadImage, read_image
 from ra.errors import UserError
 from ra.files import write_json, write_text
+from ra.progress import Progress
 
 SPLITS = ("train", "val")
 COLUMNS = ("path", "label", "height", "width", "offset", "sha256")
@@ -198,7 +198,12 @@ def _write_part(part, files, read, decode, on_bad_image, workers) -> tuple[int, 
     with (
         open(_rows(part), "a", newline="", encoding="utf-8") as rows,
         open(_pixels(part), "ab") as pixels,
-        tqdm(total=len(files), initial=start, desc=f"prepare {part.stem}", unit="img") as bar,
+        Progress(
+            total=len(files),
+            initial=start,
+            name=f"prepare {part.stem.rpartition('-')[0]}",
+            unit="images",
+        ) as bar,
     ):
         writer = csv.writer(rows, lineterminator="\n")
         for (path, label), (image, digest, reason) in _map(read, files[start:], workers):
@@ -226,7 +231,7 @@ def _report_bad(listing: Path, bad: list[str]) -> None:
     listing.unlink(missing_ok=True)
     if bad:
         lines = "\n".join(bad) + "\n"
-        tqdm.write(f"skipped {len(bad)} bad images, listed in {listing}:\n{lines}", file=sys.stderr)
+        print(f"skipped {len(bad)} bad images, listed in {listing}:\n{lines}", file=sys.stderr)
         write_text(listing, lines)
 
 

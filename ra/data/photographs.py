@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from ra.errors import UserError
+from ra.progress import Progress
 
 SCALES = (0.75, 1, 1.5, 3)  # side of a source square, in tiles
 BLOCK = 3  # least side of a block, in tiles: the largest source square fits
@@ -228,7 +228,7 @@ def write_image_folder(out: Path, tile: int = 40, split: str = "final") -> None:
         raise UserError(f"{out} holds other files; choose another folder for the photographs")
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    _write(tqdm(cut_tiles(tile, split), desc="cutting photographs", unit="tile"), partial)
+    _write(Progress(cut_tiles(tile, split), name="cut photographs", unit="tiles"), partial)
     shutil.rmtree(out, ignore_errors=True)
     partial.rename(out)
 

@@ -165,6 +165,8 @@ class Pix2PixGenerator(nn.Module):
     forward: (N, 3, H, W) in [0, 1] -> the same; H and W divisible by 4 and at least 8.
     """
 
+    multiple = 4  # of which sides must be multiples
+
     def __init__(self, scale: int, channels: int = 64, blocks: int = 6) -> None:
         super().__init__()
         if scale != 1:

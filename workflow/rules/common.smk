@@ -22,6 +22,7 @@ os.environ.update(
 # Where and how runs are recorded never changes a result, so it travels in the environment,
 # where a change re-runs nothing.
 os.environ.setdefault("RA_DAG_ID", f"{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}")
+os.environ.setdefault("RA_PROGRESS", str(CONFIG.results.absolute() / ".progress"))  # `ra watch`
 os.environ.update(MLFLOW_EXPERIMENT_NAME=CONFIG.tracking["experiment"])
 if not CONFIG.tracking["enabled"]:
     os.environ.pop("MLFLOW_TRACKING_URI", None)

@@ -1,0 +1,132 @@
+"""The commands that use results: process, predict, watch."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ra.cli.flags import command
+from ra.errors import UserError
+
+MODEL = "processor.safetensors, the folder with it, or models:/NAME/VERSION of MLflow's registry"
+
+
+def add(commands) -> None:
+    """Add this module's commands."""
+    _add_process(commands)
+    _add_predict(commands)
+    _add_watch(commands)
+
+
+def _use_flags(p) -> None:
+    p.add_argument("--model", required=True, metavar="P", help=MODEL)
+    p.add_argument(
+        "--transformer", action="store_true", help="also apply T, which lies beside P: what R reads"
+    )
+    p.add_argument(
+        "--tile",
+        type=int,
+        default=512,
+        metavar="PX",
+        help="side of the tiles in which larger images are done, in pixels, a multiple of 16",
+    )
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda (a free GPU) or cuda:N")
+    p.add_argument("--threads", type=int, default=0, help="CPU threads; 0 is torch's choice")
+
+
+def _add_process(commands) -> None:
+    p = command(
+        commands, "process", _process, "restore images with a trained P: files, folders, patterns"
+    )
+    p.add_argument("inputs", nargs="+", metavar="IN", help="image, folder or 'pattern*.png'")
+    p.add_argument(
+        "out", type=Path, metavar="OUT", help="result of one image, or a folder (for PNG files)"
+    )
+    _use_flags(p)
+
+
+def _process(o) -> None:
+    from ra.devices import use_device
+    from ra.process import load, plan, read, save
+    from ra.progress import Progress
+
+    pairs = plan(o.inputs, o.out)
+    bad = []
+    with use_device(o.device, o.threads) as where:
+        processor = load(o.model, o.transformer, where, o.tile)
+        bar = Progress(pairs, name="process", unit="images")
+
+        def tell(done: int, of: int) -> None:
+            bar.set_postfix_str(f"tile {done} of {of}" if of > 1 else "", refresh=of > 1)
+
+        for source, result in bar:
+            try:
+                save(processor(read(source), tell), result)
+            except UserError as error:
+                bad.append(str(error))
+    if bad:
+        raise UserError(f"{len(bad)} of {len(pairs)} images not processed: " + "; ".join(bad))
+
+
+def _add_predict(commands) -> None:
+    p = command(commands, "predict", _predict, "show what R's answer before and after a trained P")
+    p.add_argument("inputs", nargs="+", metavar="IN", help="image, folder or 'pattern*.png'")
+    p.add_argument(
+        "--recognizers",
+        nargs="+",
+        required=True,
+        metavar="R",
+        help="recognizer.safetensors or .yaml files, or names of pretrained classifiers",
+    )
+    p.add_argument(
+        "--resize",
+        type=int,
+        metavar="PX",
+        help="R reads the middle square of this side, in pixels (default: the whole image)",
+    )
+    p.add_argument("--degrade", action="store_true", help="IN are clean images: degrade them first")
+    p.add_argument("--csv", type=Path, metavar="FILE", help="also write the answers as CSV")
+    _use_flags(p)
+
+
+def _predict(o) -> None:
+    from ra.devices import use_device
+    from ra.files import atomic
+    from ra.predict import predict
+    from ra.process import find_inputs, load
+
+    paths = [path for path, _ in find_inputs(o.inputs)]
+    with use_device(o.device, o.threads) as where:
+        processor = load(o.model, o.transformer, where, o.tile)
+        answers = predict(processor, o.recognizers, paths, o.resize, o.degrade)
+    if o.csv:
+        with atomic(o.csv) as temporary:
+            answers.to_csv(temporary, index=False)
+    for when in ("before", "after"):
+        answers[when] += answers.pop(f"{when}_p").map(" {:.1f} %".format)
+    print(answers.to_markdown(index=False))
+
+
+def _add_watch(commands) -> None:
+    p = command(
+        commands,
+        "watch",
+        _watch,
+        "one line for each job that runs: epoch, images/s, time left",
+    )
+    p.add_argument(
+        "--results", type=Path, default=Path("results"), metavar="DIR", help="results folder"
+    )
+    p.add_argument(
+        "run_command",
+        nargs=argparse.REMAINDER,
+        metavar="-- COMMAND",
+        help="run this, such as snakemake --cores 2, and show its jobs below what it says",
+    )
+
+
+def _watch(o) -> int:
+    from ra.watch import watch
+
+    words = o.run_command[1:] if o.run_command[:1] == ["--"] else o.run_command
+    return watch(o.results / ".progress", words)

@@ -1,0 +1,157 @@
+"""How far a job is: a bar on a terminal, plain lines in a log, a status file for ``ra watch``.
+
+Jobs of Snakemake have no terminal of their own, and several of them cannot share one: each writes
+what it does into a small file in $RA_PROGRESS (set by the workflow), replaced as a whole, and
+``ra watch`` shows one line for each. Nothing waits for a reader, and a dead job leaves at most a
+file that the next reader removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+FOLDER, QUIET = "RA_PROGRESS", "RA_QUIET"  # environment variables
+LINE_S = 10.0  # seconds between the lines in a log file
+STATUS_S = 1.0  # seconds between two writings of the status file
+
+
+def quiet() -> bool:
+    """Whether the person asked for silence (``--quiet``)."""
+    return bool(os.environ.get(QUIET))
+
+
+class Progress(tqdm):
+    """tqdm on a terminal; elsewhere one whole line now and then, which a log file keeps readable.
+
+    Args:
+        total, initial: steps in all, and those done by the session that is resumed.
+        name: of the job: "sr ra l=0.001 resnet18 seed0".
+        images: images a step, to tell images/s; 0 tells steps/s.
+        epochs: number of epochs; 0 tells none.
+        shown: False for all but one of the processes that share a training.
+    """
+
+    def __init__(
+        self, items=None, total=None, *, name: str, images=0, epochs=0, shown=True, **more
+    ) -> None:
+        self.name, self.images, self.epochs = name, images, epochs
+        self._terminal = sys.stderr.isatty()
+        self._line, self._status = time.monotonic(), 0.0
+        self._file = _status_file()
+        super().__init__(
+            items,
+            total=total,
+            desc=name,
+            mininterval=0.5 if self._terminal else STATUS_S,
+            dynamic_ncols=self._terminal,
+            disable=not shown or (quiet() and not self._file),
+            **more,
+        )
+
+    def display(self, msg=None, pos=None) -> None:
+        """Called by tqdm at the beginning and at most every ``mininterval`` seconds."""
+        now = time.monotonic()
+        if self._file and now - self._status >= STATUS_S:
+            self._status = now
+            with contextlib.suppress(OSError):  # a full disk must not stop a training
+                _replace(self._file, json.dumps(self.state()))
+        if quiet():
+            return
+        if self._terminal:
+            super().display(msg, pos)
+        elif now - self._line >= LINE_S:
+            self._line = now
+            print(line(self.state()), file=sys.stderr, flush=True)
+
+    def state(self) -> dict:
+        """name, done, percent, epoch, epochs, rate (per s), unit, eta (s), time (s since 1970)."""
+        rate = self.format_dict["rate"]
+        if not rate:
+            rate = (self.n - self.initial) / max(self.format_dict["elapsed"], 1e-9)
+        done = self.n / self.total if self.total else 0
+        epoch = min(self.epochs, int(done * self.epochs) + 1)
+        eta = (self.total - self.n) / rate if rate and self.total else None
+        unit = "images" if self.images else self.unit
+        return {
+            "name": self.name,
+            "done": self.n * (self.images or 1),
+            "percent": int(100 * done) if self.total else None,
+            "epoch": epoch,
+            "epochs": self.epochs,
+            "rate": rate * (self.images or 1),
+            "unit": unit,
+            "eta": eta,
+            "note": self.postfix or "",
+            "time": time.time(),
+        }
+
+    def close(self) -> None:
+        if self.disable:
+            return
+        if self._file:
+            self._file.unlink(missing_ok=True)
+        if not self._terminal or quiet():
+            if not quiet() and self.total and self.n >= self.total:
+                print(line(self.state()), file=sys.stderr, flush=True)
+            self.disable = True  # tqdm's own ending is for terminals
+        super().close()
+
+
+def line(state: dict) -> str:
+    """One line: name, percent (or count), epoch, images/s, time left, losses."""
+    percent = f"{state['done']}" if state["percent"] is None else f"{state['percent']:3d}%"
+    epoch = f"  epoch {state['epoch']}/{state['epochs']}" if state["epochs"] else ""
+    left = "" if state["eta"] is None else f"  {_clock(state['eta'])} left"
+    note = f"  {state['note']}" if state["note"] else ""
+    rate = f"  {state['rate']:.4g} {state['unit']}/s"
+    return f"{state['name']}  {percent}{epoch}{rate}{left}{note}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def _status_file() -> Path | None:
+    folder = os.environ.get(FOLDER)
+    if not folder:
+        return None
+    with contextlib.suppress(OSError):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        return Path(folder) / f"{socket.gethostname()}-{os.getpid()}.json"
+    return None
+
+
+def _replace(path: Path, text: str) -> None:
+    """Not ``ra.files.atomic``: this is written every second and need not survive a power cut."""
+    temporary = path.with_suffix(".new")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def running(folder: Path, stale_s: float = 600) -> list[dict]:
+    """States of the jobs that run, oldest name first; files of dead jobs are removed."""
+    states = []
+    for path in sorted(folder.glob("*.json")):
+        host, _, pid = path.stem.rpartition("-")
+        try:
+            state = json.loads(path.read_text())
+            dead = time.time() - state["time"] > stale_s
+        except (OSError, ValueError, KeyError):
+            continue
+        if host == socket.gethostname():
+            dead = not Path(f"/proc/{pid}").exists()
+        if dead:
+            path.unlink(missing_ok=True)
+        else:
+            states.append(state)
+    return sorted(states, key=lambda state: state["name"])
