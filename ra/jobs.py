@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,6 +105,7 @@ def run_train_recognizer(
         join(where) as team,
         _tracked("train-recognizer", settings, save_dir, where) as run,
     ):
+        _log_dataset(run, split.info, "training")
         history = []
         if weights == SCRATCH:
             objective, crops = Classification(recognizer), Crops(split, None)
@@ -194,6 +196,7 @@ def run_train(
         join(where) as team,
         _tracked("train", settings, save_dir, where) as run,
     ):
+        _log_dataset(run, split.info, "training")
         if fixed is not None:
             fixed.to(where, memory_format=torch.channels_last)
         place = (where, team, save_dir)
@@ -202,6 +205,26 @@ def run_train(
             return
         header = {**identity, "seed": runtime.seed, "task_settings": task_settings}
         _finish(save_dir, networks, {**header, "settings": settings}, history, run)
+        _register(save_dir, networks, identity, runtime.seed, run)
+
+
+def _register(save_dir: Path, networks, identity: dict[str, Any], seed: int, run) -> None:
+    """P (and T) in the model registry; another seed or a repetition is another version."""
+    task, objective = identity["task"], identity["objective"]
+    name = f"{identity['dataset']}-{task}-{objective}-l{identity['lambda']:g}"
+    name += f"-{identity['recognizer']}" if identity["recognizer"] != "-" else ""
+    run.log_model(
+        re.sub(r"[/:]", "-", name),  # the two characters a registry does not take
+        [save_dir / f"{kind}.safetensors" for kind in networks],
+        f"P for {task}, objective {objective}; uint8 images (N, h, w, 3) in and out",
+        {**identity, "seed": seed},
+    )
+
+
+def _log_dataset(run, info: DatasetInfo, use: str) -> None:
+    run.log_dataset(
+        info.name, info.digest, info.root, use, classes=len(info.classes), images=info.images
+    )
 
 
 def given(settings: dict[str, Any]) -> dict[str, Any]:
@@ -340,6 +363,7 @@ def run_evaluate(
         device.use() as where,
         _tracked("evaluate", settings, save_dir, where, parent_run_id=parent) as run,
     ):
+        _log_dataset(run, split.info, "validation")
         batches = _validation_batches(Crops(split, task), runtime, where)
         networks = [load_processor(path) if path else None for path in (model, model_transformer)]
         result = evaluate(

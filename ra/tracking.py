@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from ra import spool as spools
+from ra.errors import UserError
 from ra.spool import Journal, strip_credentials
+from ra.system import Sampler
 from ra.tracking_store import absolute, database_of, prepare_store
 
-__all__ = ["Run", "default_uri", "deliver", "prepare_store", "start_run"]
+__all__ = ["Run", "default_uri", "deliver", "download_model", "prepare_store", "start_run"]
 
 _log = logging.getLogger("ra")
 
@@ -96,15 +98,19 @@ class Run:
         self._uri = uri
         self._begin = self._checked = time.monotonic()
         self._warned = False
+        self._sampler = Sampler(self.log_metrics)
         if journal:
             spools.ensure_courier(journal.path.parent, uri)
 
     def __enter__(self) -> Run:
+        if self._journal:
+            self._sampler.start()
         return self
 
     def __exit__(self, kind, error, traceback) -> None:
         if not self._journal:
             return
+        self._sampler.stop()
         status = _status(error)
         if status == "FAILED":
             message = str(error).strip().splitlines() or [""]
@@ -136,6 +142,28 @@ class Run:
         """Record a file by its path: it is copied when delivered, so it must stay that long."""
         if self._journal:
             self._journal.write("artifact", path=str(Path(path).absolute()), folder=folder)
+
+    def log_dataset(self, name: str, digest: str, source: str, use: str, **profile: Any) -> None:
+        """Record which data the run read.
+
+        Args:
+            digest: of the manifest and sizes; the first 36 characters are shown.
+            source: folder of the images.
+            use: "training" or "validation".
+            profile: numbers of images, classes and so on.
+        """
+        if self._journal:
+            self._journal.write(
+                "dataset", name=name, digest=digest, source=source, use=use, profile=profile
+            )
+
+    def log_model(self, name: str, files: list[Path], description: str, tags: Mapping) -> None:
+        """Put P (and T) into the model registry as a new version of ``name``."""
+        if self._journal:
+            paths = [str(Path(path).absolute()) for path in files]
+            self._journal.write(
+                "model", name=name, files=paths, description=description, tags=_texts(tags)
+            )
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         if self._journal:
@@ -182,6 +210,26 @@ def deliver(spool: Path | str, uri: str | None = None, timeout_s: float = 60.0) 
             if reason:
                 _log.warning("tracking: %s takes no records now (%s)", store, reason)
     return sum(path.exists() for paths in ended.values() for path in paths)
+
+
+def download_model(uri: str) -> Path:
+    """The folder with processor.safetensors of a model in MLflow's registry or of a run.
+
+    Args:
+        uri: ``models:/NAME/VERSION``, or ``runs:/ID/model``; of the store at
+            $MLFLOW_TRACKING_URI, by default results/mlflow.db.
+    """
+    from ra.tracking_models import download
+
+    store = absolute(os.environ.get("MLFLOW_TRACKING_URI") or default_uri("results"))
+    try:
+        folder = download(uri, store)
+        return next(folder.rglob("processor.safetensors")).parent
+    except Exception as error:  # whatever store and network make it raise
+        reason = (str(error).strip().splitlines() or ["no processor.safetensors in it"])[0]
+        raise UserError(
+            f"{uri}: not to be had from {strip_credentials(store)} ({reason})"
+        ) from None
 
 
 def _status(error: BaseException | None) -> str:

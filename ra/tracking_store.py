@@ -1,4 +1,5 @@
-"""The store side of the tracking: the courier process, and the only file that imports MLflow.
+"""The store side of the tracking: the courier process. With ``ra.tracking_models`` the only file
+that imports MLflow.
 
 The courier reads the journals of a spool and delivers them. Delivery may be repeated at any point:
 a run is found again by its tag ``ra.run``, and a store keeps one copy of a metric that comes twice
@@ -23,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from ra import spool as spools
 from ra.spool import strip_credentials
+from ra.tracking_models import log_dataset, register
 
 POLL_S = 0.1  # a courier looks this often for journals that ended
 FLUSH_S = 2.0  # it sends what a running session wrote at most this often
@@ -225,8 +227,14 @@ class _Courier:
                 )
             else:
                 _say(f"artifact {first['path']} is gone")
+        elif first["event"] == "dataset":
+            _unless_refused(log_dataset, self.client, run, first)
+        elif first["event"] == "model":
+            if all(os.path.exists(path) for path in first["files"]):
+                _unless_refused(register, self.client, run, first)
         elif first["event"] == "end":
             self.client.set_terminated(run, first["status"], first["time"])
+            self._end_dag(run, first["status"], first["time"])
         return run
 
     def _send(self, run: str, kind: str, rows: list) -> None:
@@ -263,10 +271,14 @@ class _Courier:
         """Create the run, or take up the one that is there; returns MLflow's id of it."""
         experiment = self._experiment(event["experiment"])
         tags = dict(event["tags"])
+        parent = None
         if event["parent"]:
             tags["ra.parent"] = event["parent"]
-            if parent := self._find(experiment, event["parent"]):
-                tags["mlflow.parentRunId"] = parent
+            parent = self._find(experiment, event["parent"])
+        if not parent and "ra.dag" in tags:
+            parent = self._dag(experiment, event)
+        if parent:
+            tags["mlflow.parentRunId"] = parent
         run, known = self._find(experiment, event["run"]), {}
         if run:
             known = self.client.get_run(run).data.params
@@ -277,6 +289,28 @@ class _Courier:
             run = created.info.run_id
         self._params(run, {key: v for key, v in event["params"].items() if key not in known})
         return run
+
+    def _dag(self, experiment: str, event: Mapping[str, Any]) -> str:
+        """MLflow's id of the run that holds together all runs of one ``snakemake`` call."""
+        dag = event["tags"]["ra.dag"]
+        if run := self._find(experiment, dag):
+            return run
+        dataset = event["tags"].get("dataset", "")
+        tags = {"ra.run": dag, "ra.dag": dag, "ra.kind": "dag", "dataset": dataset}
+        tags["mlflow.user"] = event["tags"].get("mlflow.user", "")
+        name = f"DAG {dataset} {dag}".replace("  ", " ")
+        return self.client.create_run(experiment, event["time"], tags, name).info.run_id
+
+    def _end_dag(self, run: str, status: str, time_ms: int) -> None:
+        """The DAG's run ends with its latest member, and has failed if one of them has.
+
+        No job knows which is the last, so each sets the end anew.
+        """
+        ended = self.client.get_run(run)
+        dag = ended.data.tags.get("ra.dag")
+        parent = dag and self._find(ended.info.experiment_id, dag)
+        if parent and self.client.get_run(parent).info.status not in ("FAILED", "KILLED"):
+            self.client.set_terminated(parent, status, time_ms)
 
     def _experiment(self, name: str) -> str:
         if name not in self._experiments:
