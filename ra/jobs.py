@@ -14,7 +14,6 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from ra import tracking
 from ra.data.cache import DatasetInfo, prepare
@@ -32,6 +31,7 @@ from ra.models.processors import build_processor
 from ra.models.recognizers import SCRATCH, build_recognizer, freeze
 from ra.models.released import import_checkpoint
 from ra.objectives import OBJECTIVES, Classification, Objective, canonical_mode
+from ra.progress import Progress
 from ra.training import Runtime, Schedule, settings_of, train
 
 EVALUATION_BATCH = 100
@@ -121,7 +121,7 @@ def run_train_recognizer(
 def run_fetch_weights(recognizers: Sequence[str], weights: str, save_dir: Path) -> None:
     """Load every pretrained R once, which downloads what the cache lacks; write weights.json."""
     found = {}
-    for name in tqdm(recognizers, desc="fetch weights", unit="R"):
+    for name in Progress(recognizers, name="fetch weights", unit="R"):
         found[name] = {"weights": weights, **build_recognizer(name, 1000, weights).header}
     write_json(save_dir / "weights.json", found)
 

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 # What ``ra.process`` imports; the package itself travels with the model.
-REQUIREMENTS = ("filelock", "numpy", "pillow", "pyyaml", "safetensors", "torch", "torchvision",
-                "tqdm")  # fmt: skip
+REQUIREMENTS = "filelock numpy pillow pyyaml safetensors torch torchvision tqdm".split()
 EXAMPLE_SIDE = 8  # pixels
 
 
