@@ -1,4 +1,4 @@
-"""Tidy evaluations -> the paper's tables, as CSV and Markdown. Nothing is typed by hand."""
+"""Tidy evaluations -> the paper's tables, as CSV, Markdown and LaTeX. Nothing is typed by hand."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pandas as pd
 from ra.errors import UserError
 from ra.figures import write_heat_map
 from ra.files import atomic, write_text
+from ra.latex import to_latex
 
 IDENTITY = ["dataset", "task", "p_model", "lambda", "training_r", "seed"]
 P_MODELS = {
@@ -40,7 +41,9 @@ def read_evaluations(paths: Sequence[Path]) -> pd.DataFrame:
             frame = pd.read_csv(path, dtype={"training_r": str}, keep_default_na=False)
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read as an evaluation ({error})") from None
-        missing = {*IDENTITY, "evaluation_r", "metric", "value", "n"} - set(frame.columns)
+        missing = {*IDENTITY, "evaluation_r", "metric", "value", "low", "high", "n"} - set(
+            frame.columns
+        )
         if missing:
             raise UserError(f"{path}: not an evaluation; no column {', '.join(sorted(missing))}")
         frames.append(frame)
@@ -107,13 +110,13 @@ def own_recognizer_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[st
 
 
 def write_transfer(evaluations: Sequence[Path], out: Path, recognizers: Sequence[str]) -> None:
-    """Write transfer_TASK and table1_TASK as CSV, Markdown and heat map, for every task."""
+    """Write transfer_TASK and table1_TASK as CSV, Markdown, LaTeX and heat map, for every task."""
     tidy = read_evaluations(evaluations)
     recognizers = _columns(tidy, recognizers)
     for task in tidy.task.unique():
         for name, make in (("transfer", transfer_table), ("table1", own_recognizer_table)):
             table = make(tidy, task, recognizers)
-            _write(table, out / f"{name}_{task}", decimals=1)
+            _write(out / f"{name}_{task}", table, _bounds(make, tidy, task, recognizers))
             title = f"{task}: top-1, {table.index.name}"
             write_heat_map(out / f"{name}_{task}.png", table, title)
 
@@ -137,19 +140,19 @@ def _labels(rows: pd.DataFrame) -> pd.Series:
 def write_tables(
     evaluations: Sequence[Path], out: Path, recognizers: Sequence[str], paper: bool = False
 ) -> None:
-    """Write all.csv, TASK.csv, quality.csv (and paper.csv), each table also as Markdown.
+    """Write all.csv, TASK.csv, quality.csv (and paper.csv), each table also as .md and .tex.
 
     Args:
         recognizers: columns of the tables, in order; empty takes every R that occurs.
     """
     tidy = read_evaluations(evaluations)
     recognizers = _columns(tidy, recognizers)
-    tables = {task: accuracy_table(tidy, task, recognizers) for task in tidy.task.unique()}
-    for task, table in tables.items():
-        _write(table, out / task, decimals=1)
-    _write(quality_table(tidy), out / "quality", decimals=3)
+    for task in tidy.task.unique():
+        table = accuracy_table(tidy, task, recognizers)
+        _write(out / task, table, _bounds(accuracy_table, tidy, task, recognizers))
+    _write(out / "quality", quality_table(tidy), _bounds(quality_table, tidy), decimals=3)
     if paper:
-        _write(paper_table(tidy).set_index("task"), out / "paper", decimals=1)
+        _write(out / "paper", paper_table(tidy).set_index("task"), bold=False)
     with atomic(out / "all.csv") as temporary:
         tidy.to_csv(temporary, index=False)
 
@@ -162,9 +165,20 @@ def _columns(tidy: pd.DataFrame, recognizers: Sequence[str]) -> Sequence[str]:
     return recognizers or [r for r in tidy.evaluation_r.unique() if r != "-"]
 
 
-def _write(table: pd.DataFrame, path: Path, decimals: int) -> None:
-    """CSV and Markdown with the same, rounded numbers."""
+def _bounds(make, tidy: pd.DataFrame, *arguments) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(lower, upper) limits of the 95 % intervals over the images, in the layout of ``make``.
+
+    Over several seeds the limits are averaged as the values are: how much another set of images
+    would change the mean, not how much another seed would.
+    """
+    low, high = (make(tidy.assign(value=tidy[limit]), *arguments) for limit in ("low", "high"))
+    return low, high
+
+
+def _write(path: Path, table: pd.DataFrame, bounds=None, decimals: int = 1, bold=True) -> None:
+    """CSV, Markdown and LaTeX with the same, rounded numbers; ``bounds`` in LaTeX only."""
     with atomic(path.with_suffix(".csv")) as temporary:
         table.to_csv(temporary, float_format=f"%.{decimals}f")
     markdown = table.reset_index().to_markdown(index=False, floatfmt=f".{decimals}f")
     write_text(path.with_suffix(".md"), markdown + "\n")
+    write_text(path.with_suffix(".tex"), to_latex(table, decimals, bounds, bold))

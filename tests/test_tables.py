@@ -1,5 +1,7 @@
 """Layouts of the tables, from tidy rows made by hand."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -67,6 +69,48 @@ def test_markdown_has_the_numbers_of_the_csv(evaluations, tmp_path):
         cells = [[c.strip() for c in line.strip("|").split("|")] for line in markdown]
         csv = [line.split(",") for line in (tmp_path / f"out/{name}.csv").read_text().splitlines()]
         assert [cells[0], *cells[2:]] == csv
+
+
+def latex_cells(path):
+    r"""Rows of cells of a tabular, without \textbf and intervals, and what was bold."""
+    rows, bold = [], []
+    for line in path.read_text().splitlines():
+        if line.endswith(r"\\"):
+            cells = line.removesuffix(r" \\").split(" & ")
+            cells = [re.sub(r" \{\\scriptsize .*?\}$", "", cell) for cell in cells]
+            bold.append([cell.startswith(r"\textbf") for cell in cells])
+            rows.append([re.sub(r"\\textbf\{(.*)\}", r"\1", cell) for cell in cells])
+    return rows, bold
+
+
+def test_latex_has_the_numbers_of_the_csv_and_the_best_in_bold(evaluations, tmp_path):
+    write_tables(evaluations, tmp_path / "out", [])
+    cells, bold = latex_cells(tmp_path / "out/sr.tex")
+    csv = [line.split(",") for line in (tmp_path / "out/sr.csv").read_text().splitlines()]
+    assert cells == csv
+    best = [max(row[column] for row in csv[1:]) for column in (1, 2)]
+    assert [[v == b for v, b in zip(row[1:], best, strict=True)] for row in csv[1:]] == [
+        marks[1:] for marks in bold[1:]
+    ]
+    assert r"\toprule" in (tmp_path / "out/sr.tex").read_text()
+
+
+def test_latex_groups_tasks_and_shows_intervals(tmp_path):
+    rows = [row("s_r", "ra", "-", m, 2.0) | {"low": 1.5, "high": 2.25} for m in ("psnr", "ssim")]
+    rows.append(row("s_r", "ra", "r", "top1", 50.0))
+    write_tables(write(tmp_path, [rows]), tmp_path / "out", [])
+    text = (tmp_path / "out/quality.tex").read_text()
+    assert r"\textbf{2.000} {\scriptsize [1.500, 2.250]}" in text and r"s\_r & RA Proc" in text
+    cells, _ = latex_cells(tmp_path / "out/quality.tex")
+    assert cells[1] == [r"s\_r", "RA Processing", "2.000", "2.000"]
+
+
+def test_the_papers_figures_are_in_latex_as_well(evaluations, tmp_path):
+    write_tables(evaluations, tmp_path / "out", [], paper=True)
+    cells, bold = latex_cells(tmp_path / "out/paper.tex")
+    csv = [line.split(",") for line in (tmp_path / "out/paper.csv").read_text().splitlines()]
+    assert [[c.replace(r"\_", "_") for c in row] for row in cells] == csv
+    assert not any(any(marks) for marks in bold)
 
 
 def test_quality_has_a_row_for_every_task_and_model(evaluations, tmp_path):

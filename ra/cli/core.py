@@ -293,7 +293,7 @@ def _add_table(commands) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="for TASK.csv, quality.csv and all.csv, each table also as Markdown",
+        help="for TASK.csv, quality.csv and all.csv, each table also as Markdown and LaTeX",
     )
 
 
@@ -312,7 +312,7 @@ def _add_transfer_matrix(commands) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="for transfer_TASK and table1_TASK, as CSV, Markdown and heat map",
+        help="for transfer_TASK and table1_TASK, as CSV, Markdown, LaTeX and heat map",
     )
 
 

@@ -11,7 +11,7 @@ rule table:
         tables=expand(
             f"{TABLES}/{{table}}.{{format}}",
             table=TABLE_NAMES,
-            format=["csv", "md"],
+            format=["csv", "md", "tex"],
         ),
     log:
         f"{TABLES}/table.log",
@@ -47,7 +47,7 @@ rule transfer:
             f"{TABLES}/{{table}}_{{task}}.{{format}}",
             table=["transfer", "table1"],
             task=CONFIG.tasks,
-            format=["csv", "md", "png"],
+            format=["csv", "md", "tex", "png"],
         ),
     log:
         f"{TABLES}/transfer.log",
