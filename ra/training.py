@@ -136,10 +136,7 @@ def train(
     """
     for module in objective.modules.values():
         module.to(device, memory_format=torch.channels_last).train()
-    parameters = [p for module in objective.modules.values() for p in module.parameters()]
-    optimizer = OPTIMIZERS[schedule.optimizer](
-        parameters, lr=schedule.lr, weight_decay=schedule.weight_decay
-    )
+    optimizer = optimizer_of(objective, schedule)
     networks = objective.modules
     step, history, partial = _restore(state, objective, optimizer, settings, device)
     objective.modules = team.wrap(networks)
@@ -199,6 +196,14 @@ def train(
                 raise Interrupted(128 + number)
     objective.modules = networks
     return history
+
+
+def optimizer_of(objective: Objective, schedule: Schedule) -> torch.optim.Optimizer:
+    """The schedule's optimizer over all parameters that the objective trains."""
+    parameters = [p for module in objective.modules.values() for p in module.parameters()]
+    return OPTIMIZERS[schedule.optimizer](
+        parameters, lr=schedule.lr, weight_decay=schedule.weight_decay
+    )
 
 
 class Meter:

@@ -1,0 +1,81 @@
+"""What k R's cost together, against one pass of P and the bare passes of the R's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from ra.bench.measure import interleaved, spread, verdict
+from ra.bench.scene import Options, Work, objective_of, prepared, recognizer_of
+from ra.data.datasets import Crops, ImageSplit, loader, validation_keys
+from ra.data.degradations import build_task
+from ra.devices import autocast
+from ra.evaluation import evaluate
+
+TARGET = 1.1
+
+
+def compare(options: Options) -> list[dict[str, object]]:
+    """Rows for 1, half and all of the R's, per size and task."""
+    counts = sorted({1, (len(options.recognizers) + 1) // 2, len(options.recognizers)})
+    rows = []
+    for work in options.works:
+        for task in options.tasks:
+            rows += _rows(options, work, task, counts)
+    return rows
+
+
+def _rows(options: Options, work: Work, task: str, counts: list[int]) -> list[dict[str, object]]:
+    data = prepared(options, work.crop, work.batch_size * work.steps)
+    crops = Crops(ImageSplit(data, "val"), build_task(task))
+    keys = validation_keys(len(crops), work.batch_size)
+    batches = loader(crops, keys, options.workers, options.device)
+    processor = objective_of(options, "plain", task).modules["processor"].eval()
+    judges = {arch: recognizer_of(options, arch) for arch in options.recognizers}
+    scale = build_task(task).scale
+
+    def judged_by(count: int) -> Callable[[], object]:
+        chosen = dict(list(judges.items())[:count])
+        return lambda: evaluate(
+            processor, None, chosen, batches, scale, options.device, options.precision
+        )
+
+    resident = [batch.to(options.device) for batch in batches]
+    processor.to(options.device, memory_format=torch.channels_last)
+    outputs = [_passed(processor, batch.input, options) for batch in resident]
+    ways = {"one pass": judged_by(0)}
+    ways |= {"P": lambda: [_passed(processor, batch.input, options) for batch in resident]}
+    ways |= {arch: _passes(judge, outputs, options) for arch, judge in judges.items()}
+    ways |= {str(count): judged_by(count) for count in counts}
+    seconds = interleaved(ways, options.repeats, options.device)
+    rows = []
+    for count in counts:
+        parts = [seconds["one pass"], *(seconds[name] for name in options.recognizers[:count])]
+        bare = [sum(times) for times in zip(*parts, strict=True)]
+        ratio = spread(seconds[str(count)], bare)
+        rows.append(
+            {
+                "px": work.crop,
+                "batch": work.batch_size,
+                "task": task,
+                "R's": count,
+                "bare P s": min(seconds["P"]),
+                "one pass of P s": min(seconds["one pass"]),
+                "bare R's s": sum(min(times) for times in parts[1:]),
+                "evaluate s": min(seconds[str(count)]),
+                **ratio,
+                **verdict(ratio["best"], TARGET, at_least=False),
+            }
+        )
+    return rows
+
+
+@torch.inference_mode()
+def _passed(model, images, options: Options):
+    with autocast(options.device, options.precision):
+        return model(images)
+
+
+def _passes(judge, outputs, options: Options) -> Callable[[], object]:
+    return lambda: [_passed(judge, output, options) for output in outputs]

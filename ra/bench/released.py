@@ -1,0 +1,234 @@
+"""The released script's way of working, rebuilt from its description, against ours.
+
+Description: method.md of the project ("Known faults of the released script"): files are decoded
+and resized in every epoch, JPEG goes through a temporary file, every step waits for the device, P
+runs again for every evaluation R, SSIM is taken image by image, PSNR from the batch's mean MSE.
+Random numbers, networks, optimizer and schedule are ours, so both ways compute the same results.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from ra.bench.measure import interleaved, spread, verdict
+from ra.bench.scene import (
+    Options,
+    Work,
+    objective_of,
+    prepared,
+    recognizer_of,
+    training_crops,
+    training_schedule,
+)
+from ra.bench.training import complete
+from ra.data.cache import find_classes, find_images, read_info
+from ra.data.datasets import Batch, Crops, ImageSplit, TrainingKeys, loader, validation_keys
+from ra.data.degradations import VALIDATION, Key, build_task, random_generator
+from ra.data.images import resized
+from ra.evaluation import evaluate
+from ra.objectives import Objective
+from ra.training import Schedule
+
+TRAINING, EVALUATION = 2.0, 3.0  # targets: how many times as fast ours is
+EPOCHS = 2  # the cache pays from the second on; the first is where it is read from disk
+
+
+class ReleasedImages:
+    """Decodes, resizes, crops and degrades one file at each access; (input, target, label)."""
+
+    def __init__(self, data: Path, split: str, task: str) -> None:
+        info = read_info(data)
+        self.root, self.resize, self.crop = Path(info.root), info.resize, info.crop
+        self.files = list(find_images(self.root, split, find_classes(self.root)))
+        self.task, self.degradation = task, build_task(task)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def item(self, key: Key) -> tuple[Tensor, Tensor, int]:
+        path, label = self.files[key[2]]
+        with Image.open(self.root / path) as opened:
+            image = opened.convert("RGB")
+        image = image.resize(resized(image.size, self.resize), Image.Resampling.BILINEAR)
+        crop = self._crop(image, key)
+        target = _to_tensor(crop)
+        return getattr(self, f"_{self.task}")(crop, target, key), target, label
+
+    def _crop(self, image: Image.Image, key: Key) -> Image.Image:
+        free_x, free_y = image.width - self.crop, image.height - self.crop
+        if key[1] == VALIDATION:
+            left, top, flip = round(free_x / 2), round(free_y / 2), 1.0
+        else:
+            y, x, flip = random_generator(key, 0).random(3)
+            left, top = int(x * (free_x + 1)), int(y * (free_y + 1))
+        crop = image.crop((left, top, left + self.crop, top + self.crop))
+        return crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip < 0.5 else crop
+
+    def _sr(self, crop: Image.Image, target: Tensor, key: Key) -> Tensor:
+        side = self.crop // self.degradation.factor
+        return _to_tensor(crop.resize((side, side), Image.Resampling.BICUBIC))
+
+    def _dn(self, crop: Image.Image, target: Tensor, key: Key) -> Tensor:
+        noise = random_generator(key, 1).standard_normal(tuple(target.shape), dtype=np.float32)
+        return (target + self.degradation.sigma * torch.from_numpy(noise)).clamp(0, 1)
+
+    def _jpeg(self, crop: Image.Image, target: Tensor, key: Key) -> Tensor:
+        with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
+            crop.save(file.name, quality=self.degradation.quality)
+            return _to_tensor(Image.open(file.name))
+
+
+def _to_tensor(image: Image.Image) -> Tensor:
+    """PIL RGB -> float (3, H, W) in [0, 1]."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float() / 255
+
+
+def _batches(images: ReleasedImages, keys, device: torch.device) -> Iterator[Batch]:
+    for batch in keys:
+        inputs, targets, labels = zip(*map(images.item, batch), strict=True)
+        index = torch.tensor([key[2] for key in batch])
+        parts = torch.stack(inputs), torch.stack(targets), torch.tensor(labels), index
+        yield Batch(*(part.to(device) for part in parts))
+
+
+def train_released(
+    objective: Objective, images: ReleasedImages, schedule: Schedule, device: torch.device
+) -> list[dict[str, float]]:
+    """The released loop; returns the mean losses of every epoch."""
+    for module in objective.modules.values():
+        module.to(device).train()
+    parameters = [p for module in objective.modules.values() for p in module.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=schedule.lr)
+    keys = TrainingKeys(len(images), schedule.batch_size, schedule.epochs, seed=0)
+    history, sums, step = [], {}, 0
+    for batch in _batches(images, keys, device):
+        optimizer.param_groups[0]["lr"] = schedule.lr_at(step, keys.steps_per_epoch)
+        losses = objective.losses(batch)
+        optimizer.zero_grad()
+        losses["total"].backward()
+        optimizer.step()
+        for name, loss in losses.items():  # each one waits for the device
+            sums[name] = sums.get(name, 0.0) + loss.item() * len(batch.label)
+        step += 1
+        if step % keys.steps_per_epoch == 0:
+            history.append({name: total / len(images) for name, total in sums.items()})
+            sums = {}
+    return history
+
+
+@torch.inference_mode()
+def evaluate_released(
+    processor: nn.Module,
+    recognizers: dict[str, nn.Module],
+    images: ReleasedImages,
+    batch_size: int,
+    device: torch.device,
+) -> dict[str, dict[str, float]]:
+    """One whole pass for every R: top-1, top-5 (%), PSNR of mean MSE (dB), SSIM, losses."""
+    results = {}
+    for name, recognizer in recognizers.items():
+        processor.to(device).eval()
+        recognizer.to(device).eval()
+        sums: dict[str, float] = {}
+        for batch in _batches(images, validation_keys(len(images), batch_size), device):
+            output = processor(batch.input)
+            logits = recognizer(output)
+            count = len(batch.label)
+            best = logits.topk(min(5, logits.shape[1]), dim=1).indices == batch.label[:, None]
+            error = F.mse_loss(output, batch.target).item()
+            ssim = 0.0
+            for restored, target in zip(output, batch.target, strict=True):
+                ssim += structural_similarity_index_measure(
+                    restored[None], target[None], data_range=1.0
+                ).item()
+            values = {
+                "top1": 100 * best[:, 0].float().mean().item(),
+                "top5": 100 * best.any(dim=1).float().mean().item(),
+                "image_loss": error,
+                "psnr": 10 * np.log10(1 / error),
+                "ssim": ssim / count,
+                "recognition_loss": F.cross_entropy(logits, batch.label).item(),
+            }
+            for metric, value in values.items():
+                sums[metric] = sums.get(metric, 0.0) + value * count
+        results[name] = {metric: total / len(images) for metric, total in sums.items()}
+    return results
+
+
+def compare(options: Options) -> list[dict[str, object]]:
+    """How many times as fast as the released way ours is, per size and task."""
+    rows = []
+    for work in options.works:
+        for task in options.tasks:
+            rows += [_training(options, work, task), _evaluation(options, work, task)]
+    return rows
+
+
+def _training(options: Options, work: Work, task: str) -> dict[str, object]:
+    schedule = training_schedule(work, EPOCHS)
+    crops = training_crops(options, work, task)
+    images = ReleasedImages(_prepared(options, work), "train", task)
+    ours, theirs = (objective_of(options, "ra", task) for _ in range(2))
+    theirs.recognizer.to(memory_format=torch.contiguous_format)
+    ways = {
+        "released": lambda: train_released(theirs, images, schedule, options.device),
+        "ours": lambda: complete(ours, crops, schedule, options, checkpoint_seconds=60),
+    }
+    return _row(options, work, task, "training", ways, TRAINING)
+
+
+def _evaluation(options: Options, work: Work, task: str) -> dict[str, object]:
+    data = _prepared(options, work)
+    images = ReleasedImages(data, "val", task)
+    crops = Crops(ImageSplit(data, "val"), build_task(task))
+    keys = validation_keys(len(crops), work.batch_size)
+    batches = loader(crops, keys, options.workers, options.device)
+    ways = {}
+    for way, layout in (("ours", torch.channels_last), ("released", torch.contiguous_format)):
+        processor = objective_of(options, "plain", task).modules["processor"]
+        judges = {
+            arch: recognizer_of(options, arch).to(memory_format=layout)
+            for arch in options.recognizers
+        }
+        if way == "ours":
+            ways[way] = _ours(processor, judges, batches, task, options)
+        else:
+            ways[way] = _theirs(processor, judges, images, work, options)
+    return _row(options, work, task, f"evaluation, {len(options.recognizers)} R", ways, EVALUATION)
+
+
+def _ours(processor, judges, batches, task: str, options: Options):
+    scale = build_task(task).scale
+    return lambda: evaluate(processor, None, judges, batches, scale, options.device)
+
+
+def _theirs(processor, judges, images, work: Work, options: Options):
+    return lambda: evaluate_released(processor, judges, images, work.batch_size, options.device)
+
+
+def _prepared(options: Options, work: Work) -> Path:
+    return prepared(options, work.crop, work.batch_size * work.steps)
+
+
+def _row(options, work: Work, task: str, what: str, ways, target: float) -> dict[str, object]:
+    seconds = interleaved(ways, options.repeats, options.device)
+    ratio = spread(seconds["released"], seconds["ours"])
+    return {
+        "px": work.crop,
+        "batch": work.batch_size,
+        "task": task,
+        "what": what,
+        "released s": min(seconds["released"]),
+        "ours s": min(seconds["ours"]),
+        **ratio,
+        **verdict(ratio["best"], target, at_least=True),
+    }

@@ -1,0 +1,140 @@
+"""What every comparison runs on: photographs as JPEG files, prepared once, and small networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ra.data.cache import prepare
+from ra.data.datasets import Batch, Crops, ImageSplit, TrainingKeys, loader
+from ra.data.degradations import build_task
+from ra.data.photographs import PHOTOGRAPHS
+from ra.models.processors import build_processor
+from ra.models.recognizers import build_recognizer, freeze
+from ra.objectives import OBJECTIVES, Objective
+from ra.training import Runtime, Schedule
+
+CLASSES = 10
+LAMBDAS = {"plain": 0.0, "ra": 1e-3, "ra_transformer": 1e-2, "ra_unsupervised": 10.0}
+# Resize(256) and Crop(224) of files whose shorter side is 375, the paper's: at every crop.
+RESIZE, SOURCE = 256 / 224, 375 / 224
+
+
+@dataclass(frozen=True)
+class Work:
+    """One size of the work that is timed.
+
+    Attributes:
+        crop: side of the crops, pixels.
+        batch_size: images a step.
+        steps: training steps of one timed part, and validation batches of one evaluation.
+    """
+
+    crop: int
+    batch_size: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Options:
+    """The flags of ``ra bench`` that comparisons share.
+
+    Attributes:
+        folder: for what is generated; removed by the caller.
+        channels, blocks: of P (SRResNet) and T (residual).
+        arch: training R.
+        recognizers: evaluation R's.
+    """
+
+    folder: Path
+    device: torch.device
+    works: tuple[Work, ...]
+    repeats: int
+    tasks: tuple[str, ...]
+    objectives: tuple[str, ...]
+    arch: str
+    recognizers: tuple[str, ...]
+    channels: int
+    blocks: int
+    precision: str
+    workers: int
+
+    def runtime(self, checkpoint_seconds: float = 60.0) -> Runtime:
+        return Runtime(
+            workers=self.workers,
+            precision=self.precision,
+            checkpoint_seconds=checkpoint_seconds,
+        )
+
+
+def write_photographs(root: Path, crop: int, images: int) -> Path:
+    """A folder with ``images`` JPEG files in train/ and as many in val/, cut from photographs."""
+    side = round(crop * SOURCE)
+    for split, seed in (("train", 0), ("val", 1)):
+        generator = np.random.default_rng(seed)
+        sources = [photograph.open() for photograph in PHOTOGRAPHS[:CLASSES]]
+        for index in range(max(images, CLASSES)):
+            source = sources[index % CLASSES]
+            box = round(min(source.size) * generator.uniform(0.5, 1))
+            left, top = (int(generator.integers(0, free - box + 1)) for free in source.size)
+            tile = source.crop((left, top, left + box, top + box)).resize((side, side))
+            path = root / split / f"{index % CLASSES}" / f"{index:06d}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tile.save(path, quality=90)
+    return root
+
+
+def prepared(options: Options, crop: int, images: int, name: str = "") -> Path:
+    """A prepared data set of photographs; made once per (crop, images)."""
+    root = options.folder / f"photographs-{crop}-{images}"
+    out = options.folder / f"prepared-{crop}-{images}{name}"
+    if not root.exists():
+        write_photographs(root, crop, images)
+    if not (out / "dataset.json").exists():
+        prepare(root, out, name="bench", resize=round(crop * RESIZE), crop=crop)
+    return out
+
+
+def objective_of(options: Options, name: str, task: str, arch: str | None = None) -> Objective:
+    """A newly initialised objective on the device; the same weights at each call."""
+    torch.manual_seed(0)
+    sizes = {"channels": options.channels, "blocks": options.blocks}
+    networks = {"processor": build_processor("SRResNet", build_task(task).scale, **sizes)}
+    if name == "ra_transformer":
+        networks["transformer"] = build_processor("residual", 1, **sizes)
+    recognizer = None if name == "plain" else recognizer_of(options, arch or options.arch)
+    return OBJECTIVES.get(name)(recognizer=recognizer, weight=LAMBDAS[name], **networks)
+
+
+def recognizer_of(options: Options, arch: str) -> nn.Module:
+    """A frozen R with random weights: its arithmetic costs what that of trained ones costs."""
+    torch.manual_seed(0)
+    recognizer = freeze(build_recognizer(arch, CLASSES))
+    return recognizer.to(options.device, memory_format=torch.channels_last)
+
+
+def training_schedule(work: Work, epochs: int = 1) -> Schedule:
+    return Schedule(epochs=epochs, batch_size=work.batch_size)
+
+
+def training_crops(options: Options, work: Work, task: str) -> Crops:
+    """The images of ``work.steps`` training steps."""
+    data = prepared(options, work.crop, work.batch_size * work.steps)
+    return Crops(ImageSplit(data, "train"), build_task(task))
+
+
+def resident(options: Options, work: Work, task: str, count: int) -> list[Batch]:
+    """The first ``count`` training batches, on the device, as floats."""
+    crops = training_crops(options, work, task)
+    keys = TrainingKeys(len(crops), work.batch_size, 1, seed=0)
+    batches = loader(crops, keys, 0, options.device)
+    return [batch.to(options.device) for batch in islice(batches, count)]
+
+
+def repeated(batches: list[Batch], count: int) -> list[Batch]:
+    return list(islice(cycle(batches), count))

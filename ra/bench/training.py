@@ -1,0 +1,110 @@
+"""The limit: the bare step on a resident batch, against ``ra.training.train`` with all of it on."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+from ra.bench.measure import interleaved, spread, verdict
+from ra.bench.scene import (
+    Options,
+    Work,
+    objective_of,
+    repeated,
+    resident,
+    training_crops,
+    training_schedule,
+)
+from ra.data.datasets import Batch, Crops
+from ra.devices import autocast
+from ra.objectives import Objective
+from ra.spool import Journal
+from ra.training import Schedule, optimizer_of, train
+
+TARGET = 0.95
+
+
+def compare(options: Options) -> list[dict[str, object]]:
+    """Share of the bare step's speed that ``train`` reaches, per size, task and objective."""
+    rows = []
+    for work in options.works:
+        for task in options.tasks:
+            for objective in options.objectives:
+                rows.append(_row(options, work, task, objective))
+    return rows
+
+
+def _row(options: Options, work: Work, task: str, name: str) -> dict[str, object]:
+    crops = training_crops(options, work, task)
+    batches = repeated(resident(options, work, task, 1), work.steps)
+    schedule = training_schedule(work)
+    objective = objective_of(options, name, task)
+
+    def limit() -> None:
+        bare(objective, batches, schedule, options.device, options.precision)
+
+    limit()
+    # Half of a timed part: each part saves its state once, far more often than by default.
+    saving = interleaved({"bare": limit}, 1, options.device)["bare"][0] / 2
+    ways = {
+        "bare": limit,
+        "train": lambda: complete(objective, crops, schedule, options, saving),
+    }
+    seconds = interleaved(ways, options.repeats, options.device)
+    ratio = spread(seconds["bare"], seconds["train"])
+    step = 1000 * min(seconds["bare"]) / work.steps
+    return {
+        "px": work.crop,
+        "batch": work.batch_size,
+        "task": task,
+        "objective": name,
+        "bare ms/step": step,
+        "train ms/step": 1000 * min(seconds["train"]) / work.steps,
+        **ratio,
+        **verdict(ratio["best"], TARGET, at_least=True),
+    }
+
+
+def bare(
+    objective: Objective,
+    batches: list[Batch],
+    schedule: Schedule,
+    device: torch.device,
+    precision: str = "fp32",
+) -> None:
+    """Forward, backward and optimizer step on batches that are on the device; nothing else."""
+    for module in objective.modules.values():
+        module.to(device, memory_format=torch.channels_last).train()
+    optimizer = optimizer_of(objective, schedule)
+    for batch in batches:
+        with autocast(device, precision):
+            losses = objective.losses(batch)
+        optimizer.zero_grad(set_to_none=True)
+        losses["total"].backward()
+        optimizer.step()
+
+
+def complete(
+    objective: Objective,
+    crops: Crops,
+    schedule: Schedule,
+    options: Options,
+    checkpoint_seconds: float,
+) -> list[dict[str, float]]:
+    """``train`` with loading, degradation, a journal of metrics and saved states."""
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        journal = Journal(Path(folder), "bench", {})
+        history = train(
+            objective,
+            crops,
+            schedule,
+            options.runtime(checkpoint_seconds),
+            options.device,
+            Path(folder) / "state.pt",
+            {"name": "bench"},
+            lambda metrics, step: journal.write("metrics", step=step, values=metrics),
+        )
+        journal.close()
+    return history
