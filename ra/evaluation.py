@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from scipy.stats import binomtest
 from torch import Tensor, nn
-from torchmetrics.functional.image import (
-    peak_signal_noise_ratio,
-    structural_similarity_index_measure,
-)
 
-from ra.data.datasets import Batch
+from ra.data.datasets import Batch, ahead
 from ra.data.degradations import no_processing
 from ra.devices import autocast
-from ra.progress import Progress
+from ra.progress import Progress, quiet
 
 # Metrics of the image, which every R shares, and their units.
 QUALITY = {"psnr": "dB", "ssim": "1", "image_loss": "MSE"}
@@ -67,8 +64,11 @@ def evaluate(
         model.to(device, memory_format=torch.channels_last).eval()
     columns: dict[str, list[Tensor]] = {}
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
-    every = max(1, len(batches) // strips)
-    for number, batch in enumerate(Progress(batches, name=name, unit="batch")):
+    count = len(batches)
+    every = max(1, count // strips)
+    bar = Progress(ahead(batches), count, name=name, unit="batch")
+    begin = time.perf_counter()
+    for number, batch in enumerate(bar):
         batch = batch.to(device)
         with autocast(device, precision):
             output = processor(batch.input) if processor else no_processing(batch.input, scale)
@@ -84,6 +84,9 @@ def evaluate(
         if number % every == 0 and len(kept) < strips:
             kept.append(tuple(part[0].cpu() for part in (batch.input, output, batch.target)))
     table = {column: torch.cat(parts).cpu().numpy() for column, parts in columns.items()}
+    if not quiet():
+        seconds = time.perf_counter() - begin
+        print(f"{name}: {len(recognizers)} R's took {seconds:.2f} s", file=sys.stderr)
     pictures = tuple(torch.stack(part) for part in zip(*kept, strict=True))
     return Evaluation(pd.DataFrame(table), pictures)
 
@@ -93,6 +96,12 @@ def image_quality(output: Tensor, target: Tensor) -> dict[str, Tensor]:
 
     PSNR is taken per image and averaged later, not from the batch's mean MSE.
     """
+    # Imported here: a second that training jobs need not pay.
+    from torchmetrics.functional.image import (
+        peak_signal_noise_ratio,
+        structural_similarity_index_measure,
+    )
+
     clamped = output.clamp(0, 1)
     options = {"data_range": 1.0, "reduction": "none"}
     psnr = peak_signal_noise_ratio(clamped, target, dim=(1, 2, 3), **options)
@@ -135,6 +144,8 @@ def summarise(images: pd.DataFrame, identity: dict[str, object]) -> pd.DataFrame
 
 def accuracy(hits: pd.Series) -> dict[str, float]:
     """Percentage of hits (0 or 1), its 95 % Wilson interval and n."""
+    from scipy.stats import binomtest  # here: most of a second that training jobs need not pay
+
     interval = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
     value, low, high = (100 * v for v in (hits.mean(), interval.low, interval.high))
     return {"value": value, "low": low, "high": high, "n": len(hits)}

@@ -6,6 +6,7 @@ step: a run that is killed and resumed gives the numbers of an uninterrupted one
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import signal
@@ -13,12 +14,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
-from ra.data.datasets import Crops, TrainingKeys, loader
+from ra.data.datasets import Crops, TrainingKeys, ahead, loader
 from ra.devices import autocast
 from ra.distributed import ALONE, Team
 from ra.errors import UserError
@@ -26,10 +28,11 @@ from ra.files import atomic
 from ra.objectives import Objective
 from ra.progress import Progress
 
+# Fused: one kernel over all parameters, which on small networks saves several percent of a step.
 OPTIMIZERS = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "sgd": lambda groups, **settings: torch.optim.SGD(groups, momentum=0.9, **settings),
+    "adam": functools.partial(torch.optim.Adam, fused=True),
+    "adamw": functools.partial(torch.optim.AdamW, fused=True),
+    "sgd": functools.partial(torch.optim.SGD, fused=True, momentum=0.9),
 }
 
 
@@ -157,8 +160,9 @@ def train(
         shown=team.leader,
         unit="step",
     )
-    with stop, bar:
-        for batch in loader(crops, keys, runtime.workers, device):
+    batches = ahead(loader(crops, keys, runtime.workers, device))
+    with stop, bar, closing(batches):
+        for batch in batches:
             batch = batch.to(device)
             for group in optimizer.param_groups:
                 group["lr"] = schedule.lr_at(step, per_epoch)

@@ -1,9 +1,9 @@
 """Where the time of a finished experiment went: overhead of its jobs, and a timeline of them.
 
 Snakemake's ``*.benchmark.tsv`` say how long each job took and when it ended (the file's own
-time); ``training.csv`` and the last line of ``evaluate.log`` how long it worked. The rest of a
-job is overhead: process start, imports, loading and saving of models, tracking. The rest of the
-experiment, in which fewer jobs ran than could have, is Snakemake's and that of waiting for inputs.
+time); ``training.csv`` and the last line of a log how long it trained and evaluated. The rest of a
+job is overhead: process start, imports, loading and saving of models, tracking. Jobs that do
+neither (prepare, table) count as overhead as a whole.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from ra.errors import UserError
 from ra.files import atomic
 
 TARGET = 0.10
-# tqdm's last line: all units, or (of a bar without total) their number, and their mean rate.
-DONE = re.compile(r"(?:(\d+)/\1|(\d+)[a-z]+) \[[^\]]*?([\d.]+)(?:(s)/[a-z]+|[a-z]+/s)")
+# The last line of an evaluation, also of that which ends the training of an R.
+EVALUATED = re.compile(r"R's took ([\d.]+) s$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Job:
     """One finished job; times in seconds, ``end`` since the epoch.
 
     Attributes:
-        work: what it spent on images: training epochs, evaluation passes, decoding.
+        work: what it spent on images: epochs of training and passes of evaluation.
         cpu: processor time of the job and its children.
     """
 
@@ -75,28 +75,12 @@ def _number(text: str) -> float:
 def _work(folder: Path, step: str) -> float:
     seconds = 0.0
     if step == "train":
-        # The bar of the training itself has the unit step and goes on through its epochs' ends.
         with open(folder / "training.csv", newline="", encoding="utf-8") as rows:
             seconds = sum(float(row["seconds"]) for row in csv.DictReader(rows))
     log = folder / f"{step}.log"
     if log.exists():
-        # Of a training R the passes over the validation images, of prepare cutting and decoding.
-        seconds += sum(passes(log.read_text(encoding="utf-8")))
+        seconds += sum(map(float, EVALUATED.findall(log.read_text(encoding="utf-8"))))
     return seconds
-
-
-def passes(log: str) -> list[float]:
-    """Seconds of every finished progress bar in a log; what has no rate took no time."""
-    last = {}
-    for line in re.split(r"[\r\n]", log):
-        end = DONE.search(line)
-        if end:
-            last[line.partition(":")[0]] = end
-    return [
-        int(end[1] or end[2]) * float(end[3]) ** (1 if end[4] else -1)
-        for end in last.values()
-        if float(end[3])
-    ]
 
 
 def compare(results: Path) -> list[dict[str, object]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -188,3 +190,47 @@ def loader(crops: Crops, keys, workers: int, device: torch.device) -> DataLoader
         pin_memory=device.type == "cuda",
         prefetch_factor=4 if workers else None,
     )
+
+
+def ahead(batches: Iterable, depth: int = 2) -> Iterator:
+    """The items of ``batches``, made by a thread up to ``depth`` items ahead; close it when done.
+
+    While a step computes outside the interpreter's lock, the next batch is read and degraded. A
+    DataLoader with workers does that itself, and must not fork them from a thread.
+    """
+    if getattr(batches, "num_workers", 0):
+        yield from batches
+        return
+    ready: queue.Queue = queue.Queue(depth)
+    end, stopped = object(), threading.Event()
+
+    def put(item: object, error: BaseException | None = None) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put((item, error), timeout=0.1)
+            except queue.Full:
+                continue
+
+    def fetch() -> None:
+        try:
+            for item in batches:
+                put(item)
+                if stopped.is_set():
+                    return
+            put(end)
+        except BaseException as error:  # raised again where the batch is asked for
+            put(end, error)
+
+    thread = threading.Thread(target=fetch, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error:
+                raise error
+            if item is end:
+                return
+            yield item
+    finally:
+        stopped.set()
+        thread.join()

@@ -84,10 +84,11 @@ class Denoising:
     def degrade(self, target: Tensor, keys: Sequence[Key]) -> Tensor:
         """uint8 (N, 3, H, W) -> float32 (N, 3, H, W) in [0, 1]; one generator per image."""
         shape = tuple(target.shape[1:])
-        noise = np.stack(
-            [random_generator(key, 1).standard_normal(shape, dtype=np.float32) for key in keys]
-        )
-        return (target.float() / 255 + self.sigma * torch.from_numpy(noise)).clamp_(0, 1)
+        noise = np.empty((len(keys), *shape), np.float32)
+        for image, key in zip(noise, keys, strict=True):
+            random_generator(key, 1).standard_normal(dtype=np.float32, out=image)
+        noisy = torch.from_numpy(noise).mul_(self.sigma)
+        return noisy.add_(target.float().div_(255)).clamp_(0, 1)
 
 
 @dataclass(frozen=True)

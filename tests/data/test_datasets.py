@@ -1,11 +1,15 @@
 """Crops against torchvision, and the independence of numbers from workers and resumption."""
 
+import threading
+from contextlib import closing
+
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from ra.data.datasets import Crops, TrainingKeys, loader, open_split, validation_keys
+from ra.data.datasets import Crops, TrainingKeys, ahead, loader, open_split, validation_keys
 from ra.data.degradations import build_task
 from ra.data.images import read_image
 
@@ -82,3 +86,30 @@ def test_on_the_device_images_are_floats_in_the_unit_range(prepared):
     batch = batches(prepared)[0].to(CPU)
     assert batch.target.dtype == torch.float32
     assert 0 <= batch.target.min() and batch.target.max() <= 1
+
+
+def test_fetching_ahead_keeps_the_order_and_raises_where_it_failed():
+    def batches():
+        yield from range(5)
+        raise OSError("gone")
+
+    got = []
+    with pytest.raises(OSError, match="gone"):
+        for item in ahead(batches()):
+            got.append(item)
+    assert got == list(range(5))
+
+
+def test_fetching_ahead_is_bounded_and_ends_when_closed():
+    taken = []
+
+    def endless():
+        while True:
+            taken.append(len(taken))
+            yield taken[-1]
+
+    before = threading.active_count()
+    with closing(ahead(endless(), depth=2)) as batches:
+        assert [next(batches) for _ in range(3)] == [0, 1, 2]
+    assert threading.active_count() == before
+    assert len(taken) <= 3 + 2 + 1
