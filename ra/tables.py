@@ -20,6 +20,7 @@ P_MODELS = {
     "ra": "RA Processing",
     "ra_transformer": "RA with Transformer",
     "ra_unsupervised": "Unsupervised RA",
+    "perceptual": "Perceptual Loss",
 }
 # The names of the paper's tables; "VGG-16" there is the batch-norm variant.
 R_NAMES = {
@@ -123,12 +124,12 @@ def write_transfer(evaluations: Sequence[Path], out: Path, recognizers: Sequence
 
 def _by_model(rows: pd.DataFrame, columns: str) -> pd.DataFrame:
     """Mean value with one row per P model, in the paper's order."""
-    rows = rows.assign(label=_labels(rows), order=rows.p_model.map(list(P_MODELS).index))
+    rows = rows.assign(label=model_names(rows), order=rows.p_model.map(list(P_MODELS).index))
     order = rows.sort_values(["order", "lambda", "training_r"], kind="stable").label.unique()
     return rows.pivot_table(index="label", columns=columns, values="value").loc[order]
 
 
-def _labels(rows: pd.DataFrame) -> pd.Series:
+def model_names(rows: pd.DataFrame) -> pd.Series:
     """P model names; lambda and training R are added where a name alone is not unique."""
     labels = rows.p_model.map(P_MODELS)
     for column, text in (("lambda", ", lambda {}"), ("training_r", ", R {}")):
@@ -179,6 +180,11 @@ def _write(path: Path, table: pd.DataFrame, bounds=None, decimals: int = 1, bold
     """CSV, Markdown and LaTeX with the same, rounded numbers; ``bounds`` in LaTeX only."""
     with atomic(path.with_suffix(".csv")) as temporary:
         table.to_csv(temporary, float_format=f"%.{decimals}f")
-    markdown = table.reset_index().to_markdown(index=False, floatfmt=f".{decimals}f")
-    write_text(path.with_suffix(".md"), markdown + "\n")
+    write_markdown(table.reset_index(), path.with_suffix(".md"), floatfmt=f".{decimals}f")
     write_text(path.with_suffix(".tex"), to_latex(table, decimals, bounds, bold))
+
+
+def write_markdown(table: pd.DataFrame, path: Path, **options: object) -> None:
+    """A table without its index as Markdown."""
+    write_text(path, table.to_markdown(index=False, **options) + "
+")

@@ -289,6 +289,12 @@ def _add_table(commands) -> None:
         help="also write paper.csv: ours beside the published figures",
     )
     p.add_argument(
+        "--significance",
+        action="store_true",
+        help="also write significance.csv: every P against the plain one, paired tests; reads "
+        "the images.csv beside each evaluation.csv",
+    )
+    p.add_argument(
         "--save-dir",
         type=Path,
         required=True,
@@ -298,9 +304,12 @@ def _add_table(commands) -> None:
 
 
 def _table(o) -> None:
+    from ra.significance import write_significance
     from ra.tables import write_tables
 
     write_tables(o.evaluations, o.save_dir, o.recognizers, o.paper)
+    if o.significance:
+        write_significance(o.evaluations, o.save_dir)
 
 
 def _add_transfer_matrix(commands) -> None:

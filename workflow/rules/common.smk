@@ -34,7 +34,7 @@ else:
 RESULTS = CONFIG.results.as_posix()
 DATASET = f"{RESULTS}/{CONFIG.dataset}"
 TABLES = f"{RESULTS}/tables"
-TABLE_NAMES = [*CONFIG.tasks, "quality", *(["paper"] if CONFIG.paper else [])]
+TABLE_NAMES = [*CONFIG.tasks, "quality", "significance", *(["paper"] if CONFIG.paper else [])]
 PREPARED = f"{DATASET}/data/dataset.json"
 RECOGNIZER = f"{DATASET}/recognizers/{{arch}}"
 # The path is the identity of a P: two experiments can never overwrite each other.
@@ -171,3 +171,8 @@ def matrix_evaluations(wildcards):
     """Plain, RA and RA with transformer at their first lambda, trained by every R."""
     chosen = {o: v[:1] for o, v in CONFIG.objectives.items() if o != "ra_unsupervised"}
     return evaluations(trained_processors(chosen, CONFIG.matrix_recognizers))
+
+
+def table_images(wildcards):
+    """The answers to each image, which the paired tests read."""
+    return [path.replace("evaluation.csv", "images.csv") for path in table_evaluations(wildcards)]

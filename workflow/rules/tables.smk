@@ -5,7 +5,8 @@ rule tables:
 
 rule table:
     input:
-        table_evaluations,
+        evaluations=table_evaluations,
+        images=table_images,
     output:
         tidy=f"{TABLES}/all.csv",
         tables=expand(
@@ -30,7 +31,8 @@ rule table:
     message:
         "write the tables to {TABLES}"
     shell:
-        "ra table {params.recognizers} {params.paper} --evaluations {input:q}"
+        "ra table {params.recognizers} --significance {params.paper}"
+        " --evaluations {input.evaluations:q}"
         " --save-dir $(dirname {output.tidy:q}) 2> {log:q}"
 
 
