@@ -11,3 +11,7 @@ def analysis_tasks(name):
 rule analysis:
     input:
         lambda wildcards: ANALYSIS,
+
+
+include: "analysis_categories.smk"
+include: "analysis_lambda.smk"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ra.config import load_config
 from ra.errors import UserError
+from ra.objectives import OBJECTIVES
 from ra.tracking import default_uri
 
 try:
@@ -52,8 +53,8 @@ localrules:
 
 wildcard_constraints:
     task="|".join(CONFIG.tasks),
-    objective="|".join(CONFIG.objectives),
-    arch=r"[A-Za-z0-9_.:-]+",
+    objective="|".join(OBJECTIVES),  # analyses train with more than the experiment
+    arch=r"[A-Za-z0-9_.:+-]+",
     l=r"[0-9.e+-]+",
     seed=r"[0-9]+",
 

@@ -10,7 +10,7 @@ rule train:
     benchmark:
         f"{PROCESSOR}/train.benchmark.tsv"
     wildcard_constraints:
-        objective="|".join(o for o in CONFIG.objectives if not with_transformer(o)) or "none",
+        objective="|".join(o for o in OBJECTIVES if not with_transformer(o)),
     conda:
         "../../environment.yml"
     threads: CONFIG.runtime["threads"]
