@@ -28,7 +28,7 @@ from ra.files import atomic, write_json
 from ra.models.checkpoints import load_processor, load_recognizer, read_header, save_model
 from ra.models.own import is_own, pretrained_recognizer
 from ra.models.processors import build_processor
-from ra.models.recognizers import SCRATCH, build_recognizer, freeze
+from ra.models.recognizers import SCRATCH, Ensemble, Recognizer, build_recognizer, freeze
 from ra.models.released import import_checkpoint
 from ra.objectives import OBJECTIVES, Classification, Objective, canonical_mode
 from ra.progress import Progress
@@ -88,17 +88,35 @@ def run_train_recognizer(
     runtime: Runtime,
     device: Device,
     save_dir: Path,
+    start: Path | None = None,
+    model: Path | None = None,
 ) -> None:
-    """Train R from scratch on clean images, or store pretrained ``weights`` for these classes."""
+    """Train R from scratch on clean images, or store pretrained ``weights`` for these classes.
+
+    Args:
+        start: a stored R that is trained further, instead of either.
+        model: P through whose outputs R learns, instead of the clean images.
+    """
     split = source.open("train")
     names = list(split.info.classes)
+    if start is not None:
+        weights = read_header(start)["weights"]
     header = {"arch": arch, "classes": names, "weights": weights}
     header |= {"dataset": split.info.name, "data_digest": split.info.digest}
     torch.manual_seed(runtime.seed)
-    if weights == SCRATCH:
+    if start is not None:
+        recognizer = _stored_recognizer(start, split.info)
+    elif weights == SCRATCH:
         recognizer = build_recognizer(arch, len(names))
     else:
         recognizer = pretrained_recognizer(arch, names, weights, classes)
+    processor, task = None, None
+    if model is not None:
+        given_by = read_header(model)
+        task = build_task(given_by["task"], **given_by.get("task_settings", {}))
+        processor = load_processor(model)
+        about = ("dataset", "task", "objective", "lambda", "recognizer", "seed")
+        header["learned_through"] = {key: given_by.get(key) for key in about}
     settings = settings_of(schedule, runtime, name=f"R {arch}", **header)
     with (
         device.use() as where,
@@ -107,8 +125,9 @@ def run_train_recognizer(
     ):
         _log_dataset(run, split.info, "training")
         history = []
-        if weights == SCRATCH:
-            objective, crops = Classification(recognizer), Crops(split, None)
+        if weights == SCRATCH or start is not None:
+            fixed = processor and processor.to(where, memory_format=torch.channels_last)
+            objective, crops = Classification(recognizer, fixed), Crops(split, task)
             place = (where, team, save_dir)
             history = _train(objective, crops, schedule, runtime, place, settings, run)
         if not team.leader:
@@ -144,7 +163,7 @@ def run_train(
     mode: str,
     weight: float,
     arch: str,
-    recognizer_file: Path | None,
+    recognizer_files: Sequence[Path],
     processor: dict[str, Any],
     transformer: dict[str, Any],
     schedule: Schedule,
@@ -156,7 +175,8 @@ def run_train(
 
     Args:
         processor, transformer: ``arch`` and its sizes; None keeps the architecture's own.
-        recognizer_file: the fixed R; without it torchvision's pretrained ``arch`` is taken.
+        arch: the training R by name; several, joined with +, are an ensemble.
+        recognizer_files: the fixed R's; without them torchvision's pretrained ``arch`` is taken.
     """
     objective_name = canonical_mode(mode, weight)
     weight = 0.0 if objective_name == "plain" else weight
@@ -168,7 +188,7 @@ def run_train(
         )
     fixed = None
     if objective_name != "plain":
-        fixed = _training_recognizer(arch, recognizer_file, split.info)
+        fixed = _training_ensemble(arch, recognizer_files, split.info)
     torch.manual_seed(runtime.seed)
     networks = {"processor": build_processor(scale=task.scale, **given(processor))}
     if objective_name == "ra_transformer":
@@ -232,18 +252,33 @@ def given(settings: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if value is not None}
 
 
+def _training_ensemble(arch: str, files: Sequence[Path], info: DatasetInfo) -> nn.Module:
+    """The fixed R, or the ensemble of those whose names ``arch`` joins with +."""
+    names = arch.split("+") if len(files) != 1 else [arch]
+    if files and len(files) != len(names):
+        raise UserError(f"--recognizer: {len(files)} files for {len(names)} R's in --arch {arch}")
+    paths = files or [None] * len(names)
+    members = [_training_recognizer(*one, info) for one in zip(names, paths, strict=True)]
+    return members[0] if len(members) == 1 else freeze(Ensemble(members))
+
+
 def _training_recognizer(arch: str, path: Path | None, info: DatasetInfo) -> nn.Module:
     """The fixed R: a stored one, or a pretrained one by name or YAML file."""
     if path is None or is_own(path):
         name = arch if path is None else str(path)
         return freeze(pretrained_recognizer(name, list(info.classes), PAPER_WEIGHTS))
+    return freeze(_stored_recognizer(path, info))
+
+
+def _stored_recognizer(path: Path, info: DatasetInfo) -> Recognizer:
+    """R from ``path``, if it knows the classes of the data."""
     header = read_header(path)
     if header["classes"] != list(info.classes):
         raise UserError(
             f"{path}: knows {len(header['classes'])} classes, which are not the "
             f"{len(info.classes)} of {info.root}; train or import R on this data"
         )
-    return freeze(load_recognizer(path))
+    return load_recognizer(path)
 
 
 def _tracked(kind: str, settings: dict[str, Any], save_dir: Path, where: torch.device, **more):

@@ -100,14 +100,46 @@ class TransformerRecognitionAware(Objective):
         return {"total": total, "image": image, "recognition": recognition}
 
 
-class Classification(Objective):
-    """Cross-entropy of a recognizer in training on clean images; how the zoo of R's is made."""
+@OBJECTIVES.register("perceptual")
+class Perceptual(RecognitionAware):
+    """MSE + lambda * s * MSE(features of R(P(x)), features of R(target)); not in the paper.
 
-    def __init__(self, recognizer: nn.Module) -> None:
-        self.modules = {"recognizer": recognizer}
+    Features are what R's last layer reads (after Johnson et al., ECCV 2016). Their scale is R's
+    own, so s gives each image's gradient at P's output the length that the cross-entropy's has
+    there: one lambda is one strength for ``ra`` and for this, and only the direction differs.
+    Labels are read for that length alone.
+    """
+
+    def recognition(self, output: Tensor, batch: Batch) -> Tensor:
+        with torch.no_grad():
+            wanted = self.recognizer.with_features(batch.target)[1]
+        logits, features = self.recognizer.with_features(output)
+        distance = (features - wanted).square().mean(dim=1)
+        entropy = F.cross_entropy(logits, batch.label)
+        per_image = [
+            torch.autograd.grad(loss, output, retain_graph=True)[0].flatten(1).norm(dim=1)
+            for loss in (entropy, distance.mean())
+        ]
+        scale = per_image[0] / per_image[1].clamp_min(1e-12)
+        return (scale.detach() * distance).mean()
+
+
+class Classification(Objective):
+    """Cross-entropy of a recognizer in training; how the zoo of R's is made.
+
+    Args:
+        processor: a fixed P through whose outputs R learns; None learns on the clean images.
+    """
+
+    def __init__(self, recognizer: nn.Module, processor: nn.Module | None = None) -> None:
+        self.modules, self.processor = {"recognizer": recognizer}, processor
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        logits = self.modules["recognizer"](batch.target)
+        images = batch.target
+        if self.processor is not None:
+            with torch.no_grad():
+                images = self.processor(batch.input)
+        logits = self.modules["recognizer"](images)
         accuracy = (logits.detach().argmax(dim=1) == batch.label).float().mean()
         return {"total": F.cross_entropy(logits, batch.label), "accuracy": accuracy}
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +27,34 @@ def write_images(root: Path, classes=("a", "b", "c"), train=8, val=4, size=(24, 
                 pixels[..., number % 3] += 120
                 Image.fromarray(pixels).save(folder / f"{index}.png")
     return root
+
+
+def write_evaluation(
+    folder: Path,
+    p_model: str,
+    hits: dict[str, str],
+    paths: list[str] | None = None,
+    psnr: float = 20.0,
+    **identity: object,
+) -> Path:
+    """evaluation.csv (its path is returned) and images.csv as `ra evaluate` writes them.
+
+    ``hits`` gives each R's answers as a text of 0 and 1.
+    """
+    folder.mkdir(parents=True)
+    count = len(next(iter(hits.values())))
+    row = {"dataset": "d", "task": "sr", "p_model": p_model, "lambda": 0.1, "training_r": "r18"}
+    if p_model in ("plain", "no_processing"):
+        row |= {"lambda": 0.0, "training_r": "-"}
+    row |= {"seed": 0, "evaluation_r": "r18", "metric": "top1", "value": 1, "n": count, **identity}
+    pd.DataFrame([row]).to_csv(folder / "evaluation.csv", index=False)
+    images = pd.DataFrame({"index": range(count), "label": 0, "psnr": psnr, "ssim": psnr / 50})
+    for r, answers in hits.items():
+        images[f"{r}:prediction"] = 1
+        images[f"{r}:top1"] = [int(answer) for answer in answers]
+    images["path"] = paths or [f"{number}.png" for number in range(count)]
+    images.to_csv(folder / "images.csv", index=False)
+    return folder / "evaluation.csv"
 
 
 def snakemake(folder: Path, *arguments: object) -> subprocess.CompletedProcess:

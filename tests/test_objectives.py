@@ -92,7 +92,28 @@ def test_the_unsupervised_loss_vanishes_where_r_answers_as_for_the_target(object
     assert built.losses(batch._replace(input=batch.target))["total"] == 0
 
 
-@pytest.mark.parametrize("mode", ["ra", "ra_transformer", "ra_unsupervised"])
+def test_the_perceptual_loss_pulls_each_image_as_strongly_as_the_cross_entropy(objective, batch):
+    built = objective("perceptual", 1.0)
+    output = built.modules["processor"](batch.input)
+    losses = (
+        built.recognition(output, batch),
+        F.cross_entropy(built.recognizer(output), batch.label),
+    )
+    ours, entropy = (
+        torch.autograd.grad(loss, output, retain_graph=True)[0].flatten(1) for loss in losses
+    )
+    assert torch.allclose(ours.norm(dim=1), entropy.norm(dim=1), rtol=1e-4)
+    assert not torch.allclose(ours, entropy, atol=1e-3 * entropy.abs().max())
+
+
+def test_the_perceptual_loss_vanishes_where_r_sees_the_target(objective, batch):
+    built = objective("perceptual", 1.0)
+    output = batch.target.clone().requires_grad_()
+    assert built.recognition(output, batch) == 0
+    assert objective("perceptual", 1.0).losses(batch)["recognition"] > 0
+
+
+@pytest.mark.parametrize("mode", ["ra", "ra_transformer", "ra_unsupervised", "perceptual"])
 def test_r_never_changes(objective, batch, recognizer, mode):
     before = copy.deepcopy(recognizer.state_dict())
     built = objective(mode, 1.0)
@@ -118,6 +139,17 @@ def test_classification_trains_r_on_the_clean_images(batch):
     trained = build_recognizer("squeezenet1_1", 3).eval()
     losses = Classification(trained).losses(batch)
     assert torch.allclose(losses["total"], F.cross_entropy(trained(batch.target), batch.label))
+
+
+def test_r_learns_the_outputs_of_a_fixed_p(batch):
+    from ra.models.recognizers import build_recognizer
+
+    trained = build_recognizer("squeezenet1_1", 3).eval()
+    processor = build_processor("SRResNet", 1, channels=4, blocks=1).eval()
+    total = Classification(trained, processor).losses(batch)["total"]
+    assert torch.allclose(total, F.cross_entropy(trained(processor(batch.input)), batch.label))
+    total.backward()
+    assert all(p.grad is None for p in processor.parameters())
 
 
 def test_modes_have_one_name_each():

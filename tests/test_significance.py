@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from helpers import write_evaluation
 
 from ra.errors import UserError
 from ra.significance import readable, significance, write_significance
@@ -14,18 +15,8 @@ HITS = {
 }
 
 
-def evaluation(folder, p_model, hits, seed=0, task="sr", paths=None):
-    folder.mkdir(parents=True)
-    row = {"dataset": "d", "task": task, "p_model": p_model, "lambda": 0.1, "training_r": "r18"}
-    row |= {"seed": seed, "evaluation_r": "r18", "metric": "top1", "value": 1, "n": len(hits)}
-    pd.DataFrame([row]).to_csv(folder / "evaluation.csv", index=False)
-    images = pd.DataFrame({"index": range(len(hits)), "label": 0, "psnr": 20.0})
-    images["r18:prediction"] = 1
-    images["r18:top1"] = images["other:top1"] = [int(hit) for hit in hits]
-    images.assign(path=paths or [f"{i}.png" for i in range(len(hits))]).to_csv(
-        folder / "images.csv", index=False
-    )
-    return folder / "evaluation.csv"
+def evaluation(folder, p_model, hits, seed=0, paths=None):
+    return write_evaluation(folder, p_model, {"r18": hits, "other": hits}, paths, seed=seed)
 
 
 @pytest.fixture

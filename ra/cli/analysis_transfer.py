@@ -9,7 +9,7 @@ from ra.cli.flags import command
 
 def add(commands) -> None:
     """Add this module's commands."""
-    for add_one in (_add_split_classes, _add_categories, _add_lambda_sweep):
+    for add_one in (_add_split_classes, _add_categories, _add_lambda_sweep, _add_extras):
         add_one(commands)
 
 
@@ -54,6 +54,27 @@ def _lambda_sweep(o) -> None:
     from ra.analysis.lambdas import write_lambdas
 
     write_lambdas(o.evaluations, o.training_r, o.save_dir)
+
+
+def _add_extras(commands) -> None:
+    text = "table of P's beyond the paper: ensembles, perceptual loss, other P's and R's"
+    p = command(commands, "extras", _extras, text)
+    p.add_argument(
+        "--group",
+        nargs="+",
+        action="append",
+        required=True,
+        metavar=("NAME", "FILE"),
+        help="a name and evaluation.csv files; P's are compared with the plain one of their "
+        "group, plain ones with that of the first group",
+    )
+    _save_dir(p, "for extras.csv, .md, .png")
+
+
+def _extras(o) -> None:
+    from ra.analysis.extras import write_extras
+
+    write_extras([(name, [Path(file) for file in files]) for name, *files in o.group], o.save_dir)
 
 
 def _evaluations(p, flag: str, whose: str) -> None:

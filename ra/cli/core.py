@@ -108,6 +108,18 @@ def _add_train_recognizer(commands) -> None:
         help="maps folder names to logits of pretrained weights",
     )
     p.add_argument(
+        "--fine-tune",
+        type=Path,
+        metavar="FILE",
+        help="recognizer.safetensors that is trained further",
+    )
+    p.add_argument(
+        "--model-sr",
+        type=Path,
+        metavar="FILE",
+        help="processor.safetensors through whose outputs R learns (default: clean images)",
+    )
+    p.add_argument(
         "--save-dir",
         type=Path,
         required=True,
@@ -122,7 +134,16 @@ def _train_recognizer(o) -> None:
     from ra.jobs import run_train_recognizer
 
     run_train_recognizer(
-        source(o), o.arch, o.weights, o.classes, schedule(o), runtime(o), device(o), o.save_dir
+        source(o),
+        o.arch,
+        o.weights,
+        o.classes,
+        schedule(o),
+        runtime(o),
+        device(o),
+        o.save_dir,
+        o.fine_tune,
+        o.model_sr,
     )
 
 
@@ -133,7 +154,7 @@ def _add_train(commands) -> None:
     p.add_argument(
         "--mode",
         default="ra",
-        help="objective: plain, ra, ra_transformer (or ra_transform), ra_unsupervised",
+        help="objective: plain, ra, ra_transformer (or ra_transform), ra_unsupervised, perceptual",
     )
     p.add_argument(
         "--l",
@@ -142,12 +163,15 @@ def _add_train(commands) -> None:
         metavar="LAMBDA",
         help="weight of the recognition loss; ra with 0 is plain",
     )
-    p.add_argument("--arch", default="resnet18", help="training R, by name")
+    p.add_argument("--arch", default="resnet18", help="training R, by name; R+R is an ensemble")
     p.add_argument(
         "--recognizer",
+        nargs="+",
         type=Path,
+        default=[],
         metavar="FILE",
-        help="recognizer.safetensors of the training R (default: pretrained --arch)",
+        help="recognizer.safetensors of the training R, one for each name in --arch "
+        "(default: pretrained --arch)",
     )
     network_flags(p)
     p.add_argument(

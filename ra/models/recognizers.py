@@ -65,6 +65,18 @@ class Recognizer(nn.Module):
         logits = getattr(logits, "logits", logits)
         return logits[:, self.class_index] if len(self.class_index) else logits
 
+    def with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(logits, features): features (N, channels) are what the classifier's last layer reads."""
+        layers = [m for m in self.classifier.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+        if not layers:
+            raise UserError("R is a program whose layers cannot be read; perceptual needs another")
+        kept: list[Tensor] = []
+        hook = layers[-1].register_forward_pre_hook(lambda _, given: kept.append(given[0]))
+        try:
+            return self(images), kept[0].flatten(1)
+        finally:
+            hook.remove()
+
     def select(self, class_index: Sequence[int]) -> Recognizer:
         """Answer with these logits, one for each class of the data set, in this order."""
         for logit in class_index:
@@ -80,7 +92,34 @@ class Recognizer(nn.Module):
         return super().train(mode and not self.frozen)
 
 
-def freeze(recognizer: Recognizer) -> Recognizer:
+class Ensemble(nn.Module):
+    """Several R's as one training R: the mean of their logits.
+
+    Not the mean of probabilities, which listens most to the members that are already sure: here
+    each has the same share of the gradient. Not the mean of losses, which every objective would
+    have to know of: what comes out is a classifier. Dong et al. (Boosting Adversarial Attacks
+    with Momentum, CVPR 2018, section 3.4) compared the three for images that shall work on
+    models never met, and found logits best.
+
+    forward: images (N, 3, H, W) in [0, 1] -> logits (N, classes).
+    """
+
+    def __init__(self, members: Sequence[Recognizer]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.frozen = False
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.stack([member(images) for member in self.members]).mean(dim=0)
+
+    def with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(mean logits, features of all members side by side)."""
+        read = [member.with_features(images) for member in self.members]
+        logits, features = zip(*read, strict=True)
+        return torch.stack(logits).mean(dim=0), torch.cat(features, dim=1)
+
+
+def freeze(recognizer: Recognizer | Ensemble) -> Recognizer | Ensemble:
     """No weight update, no batch-norm update, from now on."""
     recognizer.frozen = True
     return recognizer.eval().requires_grad_(False)

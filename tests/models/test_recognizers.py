@@ -11,7 +11,13 @@ from safetensors.torch import save_file
 
 from ra.errors import UserError
 from ra.models.checkpoints import load_recognizer, save_model
-from ra.models.recognizers import Recognizer, build_recognizer, freeze, load_class_index
+from ra.models.recognizers import (
+    Ensemble,
+    Recognizer,
+    build_recognizer,
+    freeze,
+    load_class_index,
+)
 
 
 def test_images_are_normalised_with_imagenets_mean_and_deviation():
@@ -250,3 +256,36 @@ def test_a_file_that_is_no_mapping_is_named(tmp_path, text):
 def test_wnids_do_not_name_other_than_a_thousand_logits():
     with pytest.raises(UserError, match="R has 21841 logits, which ImageNet's wnids do not name"):
         load_class_index(["n01440764"], None, 21841)
+
+
+@pytest.mark.parametrize(
+    ("arch", "channels"), [("resnet18", 512), ("squeezenet1_1", 512), ("timm:resnet10t", 512)]
+)
+def test_features_are_what_the_last_layer_reads(arch, channels):
+    recognizer = freeze(build_recognizer(arch, 3))
+    images = torch.rand(2, 3, 64, 64)
+    logits, features = recognizer.with_features(images)
+    assert torch.equal(logits, recognizer(images))
+    assert features.shape[0] == 2 and features.shape[1] % channels == 0
+    if arch == "resnet18":
+        assert torch.allclose(logits, recognizer.classifier.fc(features))
+    assert not any(module._forward_pre_hooks for module in recognizer.modules())
+
+
+def test_an_r_without_layers_has_no_features():
+    with pytest.raises(UserError, match="R is a program whose layers cannot be read"):
+        Recognizer(torch.nn.Flatten(), 3).with_features(torch.rand(1, 3, 8, 8))
+
+
+def test_every_member_of_an_ensemble_has_the_same_share():
+    members = [freeze(build_recognizer(a, 3)) for a in ("squeezenet1_1", "shufflenet_v2_x0_5")]
+    ensemble = freeze(Ensemble(members))
+    images = torch.rand(2, 3, 32, 32, requires_grad=True)
+    wanted = (members[0](images) + members[1](images)) / 2
+    assert torch.allclose(ensemble(images), wanted)
+    logits, features = ensemble.with_features(images)
+    assert torch.allclose(logits, wanted)
+    shapes = [member.with_features(images)[1].shape[1] for member in members]
+    assert features.shape[1] == sum(shapes)
+    logits.sum().backward()
+    assert not any(p.requires_grad for p in ensemble.parameters()) and images.grad.abs().sum() > 0

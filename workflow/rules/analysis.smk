@@ -15,3 +15,4 @@ rule analysis:
 
 include: "analysis_categories.smk"
 include: "analysis_lambda.smk"
+include: "analysis_extras.smk"

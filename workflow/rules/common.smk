@@ -147,8 +147,9 @@ def recognizer_file(arch):
 
 
 def training_recognizer(wildcards):
-    """The fixed R of an objective; plain has none."""
-    return [] if wildcards.arch == "none" else recognizer_file(wildcards.arch)
+    """The fixed R's of an objective, one for each name that + joins; plain has none."""
+    names = [] if wildcards.arch == "none" else wildcards.arch.split("+")
+    return [recognizer_file(name) for name in names]
 
 
 def transformer_of(wildcards):

@@ -1,0 +1,70 @@
+"""Beyond the paper: ensembles, a perceptual loss, a second P, R's that learn the images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ra.analysis.figures import axes_in_a_row, save
+from ra.analysis.scores import Labels, load, plain_of, score, shown, shown_p, write_scores
+from ra.tables import P_MODELS
+
+
+def write_extras(groups: Sequence[tuple[str, Sequence[Path]]], out: Path) -> None:
+    """extras.csv, .md and .png.
+
+    Args:
+        groups: (name, evaluations). A P is compared with the plain P of its task and group; a
+            plain P with that of the first group.
+    """
+    judged = [one for name, paths in groups for one in load(paths, group=name)]
+    first = groups[0][0]
+
+    def baseline(labels: Labels) -> Labels:
+        plain = plain_of(labels)
+        return {**plain, "group": first} if labels["p_model"] == "plain" else plain
+
+    table = score(judged, baseline)
+    write_scores(table, _readable(table), out / "extras.csv")
+    _draw(table, out / "extras.png")
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per P and R, in the order of the evaluations."""
+    return pd.DataFrame(
+        {
+            "Task": table.task,
+            "Group": table.group,
+            "P Model": table.p_model.map(P_MODELS),
+            "Training R": table.training_r,
+            "PSNR, dB": table.psnr.map("{:.2f}".format),
+            "SSIM": table.ssim.map("{:.3f}".format),
+            "R": table.evaluation_r,
+            "top-1, % [95 %]": shown(table, "top1"),
+            "over plain [95 %]": shown(table, "difference", sign="+"),
+            "p": shown_p(table),
+            "n": table.n,
+        }
+    )
+
+
+def _draw(table: pd.DataFrame, path: Path) -> None:
+    """Per task one line of points per P: top-1 of every R with its interval."""
+    tasks = list(table.task.unique())
+    figure, panels = axes_in_a_row(len(tasks), width=6.5, height=4.2)
+    for axes, task in zip(panels, tasks, strict=True):
+        here = table[table.task == task]
+        recognizers = list(here.evaluation_r.unique())
+        models = list(here.groupby(["group", "p_model", "training_r"], sort=False))
+        for number, ((group, p_model, training_r), rows) in enumerate(models):
+            x = rows.evaluation_r.map(recognizers.index) + 0.8 * number / len(models)
+            error = [rows.top1 - rows.top1_low, rows.top1_high - rows.top1]
+            label = " ".join(part for part in (group, p_model, training_r) if part != "-")
+            axes.errorbar(x, rows.top1, pd.DataFrame(error).to_numpy(), fmt="o", label=label)
+        axes.set_xticks(range(len(recognizers)), recognizers, ha="left")
+        axes.set_ylabel("top-1, %")
+        axes.set_title(task)
+    panels[0].legend(fontsize=6)
+    save(figure, path)

@@ -1,0 +1,61 @@
+"""The sweep's table: order, differences and Pareto points."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import write_evaluation
+
+from ra.analysis.lambdas import pareto, write_lambdas
+from ra.errors import UserError
+
+# lambda: (PSNR, answers of the training R, answers of the other)
+SWEEP = {
+    0.01: (18.0, "0111111111", "0000011111"),
+    0: (20.0, "0000011111", "0000000111"),
+    0.001: (21.0, "0001111111", "0000000111"),
+}
+
+
+@pytest.fixture
+def evaluations(tmp_path):
+    return [
+        write_evaluation(
+            tmp_path / f"{value}",
+            "ra" if value else "plain",
+            {"r18": own, "other": other},
+            psnr=psnr,
+            **{"lambda": float(value)},
+        )
+        for value, (psnr, own, other) in SWEEP.items()
+    ]
+
+
+def test_pareto_points_are_those_nothing_beats():
+    accuracy, quality = [50, 60, 55, 60], [30, 28, 27, 28]
+    assert pareto(accuracy, quality).tolist() == [True, True, False, True]
+    generator = np.random.default_rng(0)
+    points = generator.integers(0, 6, (40, 2))
+    wanted = [not any((q >= p).all() and (q > p).any() for q in points) for p in points]
+    assert pareto(*points.T).tolist() == wanted
+
+
+def test_rows_go_by_lambda_and_plain_is_its_zero(evaluations, tmp_path):
+    write_lambdas(evaluations, "r18", tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out/lambdas.csv").query("evaluation_r == 'r18'")
+    assert table["lambda"].tolist() == [0, 0.001, 0.01]
+    assert table.difference.tolist()[1:] == [20, 40]
+    assert table.pareto_psnr.tolist() == [False, True, True]
+
+
+def test_the_table_shows_the_training_r_and_the_mean_of_the_others(evaluations, tmp_path):
+    write_lambdas(evaluations, "r18", tmp_path / "out")
+    lines = (tmp_path / "out/lambdas.md").read_text().splitlines()
+    assert len(lines) == 5
+    assert "r18 (training R)" in lines[0] and "mean of others" in lines[0]
+    assert "90.0 [" in lines[-1] and "+40.0 [" in lines[-1] and "50.0 [" in lines[-1]
+    assert (tmp_path / "out/lambdas.png").stat().st_size > 1000
+
+
+def test_a_training_r_that_does_not_judge_is_named(evaluations, tmp_path):
+    with pytest.raises(UserError, match="--training-r: vgg11 is in no evaluation"):
+        write_lambdas(evaluations, "vgg11", tmp_path / "out")

@@ -1,0 +1,61 @@
+"""Accuracies and differences of the analyses' tables, from answers made by hand."""
+
+import numpy as np
+import pytest
+from helpers import write_evaluation
+
+from ra.analysis.scores import OTHERS, load, score
+
+PLAIN = {"r18": "0000011111", "a": "0000000000", "b": "1111111111"}
+RA = {"r18": "0111111111", "a": "1000000000", "b": "1111111111"}
+
+
+@pytest.fixture
+def judged(tmp_path):
+    paths = [
+        write_evaluation(tmp_path / name, name, hits)
+        for name, hits in (("plain", PLAIN), ("ra", RA))
+    ]
+    return load(paths, group="g")
+
+
+def row(table, p_model, r):
+    return table[(table.p_model == p_model) & (table.evaluation_r == r)].squeeze()
+
+
+def test_a_row_has_accuracy_quality_and_the_difference_to_plain(judged):
+    found = row(score(judged), "ra", "r18")
+    assert (found.top1, found.difference, found.p, found.n, found.seeds) == (90, 40, 0.125, 10, 1)
+    assert found.top1_low < 90 < found.top1_high and (found.psnr, found.ssim) == (20, 0.4)
+    assert found.group == "g"
+    assert np.isnan(row(score(judged), "plain", "r18").difference)
+
+
+def test_the_mean_of_the_others_leaves_the_training_r_out(judged):
+    table = score(judged, training_r="r18")
+    assert row(table, "plain", OTHERS).top1 == 50
+    found = row(table, "ra", OTHERS)
+    assert found.top1 == pytest.approx(55) and found.difference == pytest.approx(5)
+    # Ten differences, one of 50 points: their standard error is 5.
+    assert found.difference_high == pytest.approx(5 + 1.96 * 5) and np.isnan(found.p)
+
+
+def test_seeds_are_averaged_with_students_interval(tmp_path):
+    paths = [
+        write_evaluation(tmp_path / f"{name}{seed}", name, {"r18": hits}, seed=seed)
+        for seed, ra in ((0, "0111111111"), (1, "0011111111"))
+        for name, hits in (("plain", PLAIN["r18"]), ("ra", ra))
+    ]
+    found = row(score(load(paths)), "ra", "r18")
+    assert (found.top1, found.difference, found.seeds) == (85, 35, 2)
+    # Of 30 and 40: standard error 5, t(0.975, 1) = 12.706.
+    assert found.difference_high == pytest.approx(35 + 12.706 * 5, abs=0.01)
+
+
+def test_the_baseline_may_be_another(judged):
+    table = score(judged, lambda labels: {**labels, "p_model": "ra", "lambda": 0.1})
+    assert np.isnan(row(table, "plain", "r18").difference)  # plain has another training R
+    table = score(
+        judged, lambda labels: {**labels, "p_model": "ra", "lambda": 0.1, "training_r": "r18"}
+    )
+    assert row(table, "plain", "r18").difference == -40
