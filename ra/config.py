@@ -145,23 +145,23 @@ def _check_names(config: dict[str, Any]) -> None:
 
 
 def _check_analysis(config: dict[str, Any]) -> None:
-    """The analyses' tasks and R's are those of the experiment; their names are known."""
+    """Names in the analyses are known; tasks that the experiment lacks are left out there."""
+    from ra.data.degradations import TASKS
     from ra.models.processors import PROCESSORS
     from ra.objectives import canonical_mode
 
     analysis = config["analysis"]
     for name, settings in analysis.items():
         for task in settings.get("tasks") or ():
-            if task not in config["tasks"]:
-                raise UserError(
-                    f"config key analysis.{name}.tasks: {unknown('task', task, config['tasks'])}"
-                )
-    recognizers = {*config["recognizers"]["train"], *config["recognizers"]["evaluate"]}
+            if task not in TASKS:
+                raise UserError(f"config key analysis.{name}.tasks: {unknown('task', task, TASKS)}")
+    recognizers = {
+        _r_name(r) for part in ("train", "evaluate") for r in config["recognizers"][part]
+    }
+    half_r = analysis["categories"]["recognizer"]
     chosen = {
-        "categories.recognizer": [
-            analysis["categories"]["recognizer"] or config["recognizers"]["train"][0]
-        ],
-        "extras.ensemble": analysis["extras"]["ensemble"],
+        "categories.recognizer": [half_r] if half_r else [],
+        "extras.ensemble": analysis["extras"]["ensemble"] or [],
     }
     for key, names in chosen.items():
         for name in names:

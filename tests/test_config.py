@@ -75,6 +75,10 @@ def test_mistakes_are_named_in_one_line(keys, message):
     assert "\n" not in str(caught.value)
 
 
+def test_analyses_do_without_a_task_that_the_experiment_lacks():
+    assert change(tasks={"sr": {}}, analysis={"lambdas": {"tasks": ["dn"]}})
+
+
 @pytest.mark.parametrize(
     ("part", "message"),
     [

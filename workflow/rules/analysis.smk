@@ -4,8 +4,9 @@ ANALYSES = f"{RESULTS}/analysis"
 
 
 def analysis_tasks(name):
-    """Tasks of an analysis; its key `tasks` is null for all of the experiment's."""
-    return CONFIG.analysis[name].get("tasks") or list(CONFIG.tasks)
+    """Tasks of an analysis: those of its key `tasks` that the experiment has, else all."""
+    chosen = CONFIG.analysis[name].get("tasks") or []
+    return [task for task in chosen if task in CONFIG.tasks] or list(CONFIG.tasks)
 
 
 rule analysis:

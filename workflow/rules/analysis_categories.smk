@@ -5,7 +5,15 @@ HALF_DATA = f"{HALF}/data/dataset.json"
 HALF_RECOGNIZER = f"{HALF}/recognizers/{{arch}}"
 HALF_PROCESSOR = f"{HALF}/{PROCESSOR.removeprefix(DATASET + '/')}"
 JUDGED_HALF = f"{HALF_PROCESSOR}/on_{{judge}}"
-CATEGORIES_R = CONFIG.analysis["categories"]["recognizer"] or CONFIG.train_recognizers[0]
+# R_A and R_B are trained here, which a user's own R (a finished program or weights) cannot be.
+CATEGORIES_R = CONFIG.analysis["categories"]["recognizer"] or next(
+    (r for r in CONFIG.recognizers if r not in CONFIG.own_recognizers), "resnet18"
+)
+
+
+localrules:
+    split_classes,
+    categories,
 
 
 wildcard_constraints:

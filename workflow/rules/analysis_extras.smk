@@ -4,6 +4,13 @@ EXTRAS = CONFIG.analysis["extras"]
 OTHER_PROCESSOR = f"{DATASET}/architectures/{{p_arch}}/{PROCESSOR.removeprefix(DATASET + '/')}"
 FINE_TUNED = f"{DATASET}/{{task}}/plain/l0/none/seed{{seed}}/fine_tuned"
 
+# A user's own R may be a program, which nothing trains further.
+FINE_TUNED_RS = [r for r in CONFIG.evaluate_recognizers if r not in CONFIG.own_recognizers]
+
+
+localrules:
+    extras,
+
 
 wildcard_constraints:
     p_arch=r"[A-Za-z0-9_.-]+",
@@ -75,9 +82,7 @@ use rule evaluate as evaluate_fine_tuned with:
     input:
         data=PREPARED,
         processor=f"{DATASET}/{{task}}/plain/l0/none/seed{{seed}}/processor.safetensors",
-        recognizers=[
-            f"{FINE_TUNED}/{arch}/recognizer.safetensors" for arch in CONFIG.evaluate_recognizers
-        ],
+        recognizers=[f"{FINE_TUNED}/{arch}/recognizer.safetensors" for arch in FINE_TUNED_RS],
     output:
         table=f"{FINE_TUNED}/evaluation.csv",
         images=f"{FINE_TUNED}/images.csv",
@@ -96,7 +101,8 @@ def extras_rows(wildcards):
     first = CONFIG.train_recognizers[0]
     l = weight(EXTRAS["lambda"])
     main = [("plain", "0", "none"), ("ra", l, first)]
-    beside = [("ra", l, "+".join(EXTRAS["ensemble"]))] if EXTRAS["ensemble"] else []
+    members = CONFIG.recognizers[:2] if EXTRAS["ensemble"] is None else EXTRAS["ensemble"]
+    beside = [("ra", l, "+".join(members))] if len(members) > 1 else []
     beside.append(("perceptual", l, first))
     groups = {"first": [], "other": [], "fine_tuned": []}
     for task in analysis_tasks("extras"):
@@ -113,7 +119,10 @@ def extras_rows(wildcards):
                     + "/evaluation.csv"
                     for objective, value, arch in rows
                 ]
-            groups["fine_tuned"].append(FINE_TUNED.format(task=task, seed=seed) + "/evaluation.csv")
+            if FINE_TUNED_RS:
+                groups["fine_tuned"].append(
+                    FINE_TUNED.format(task=task, seed=seed) + "/evaluation.csv"
+                )
     return groups
 
 

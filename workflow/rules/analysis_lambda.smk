@@ -1,3 +1,7 @@
+localrules:
+    lambda_sweep,
+
+
 # The sweep's P's are those of the default experiment where the lambdas are the same.
 def sweep_evaluations(wildcards):
     swept = {"plain": [0], **CONFIG.analysis["lambdas"]["objectives"]}
