@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from ra.errors import UserError
-from ra.files import atomic
+from ra.files import atomic, write_text
+from ra.latex import to_latex
 from ra.statistics import compare, holm, over_seeds
 from ra.tables import IDENTITY, model_names, read_evaluations, write_markdown
 
@@ -83,11 +84,14 @@ def _means(table: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def write_significance(evaluations: Sequence[Path], out: Path) -> None:
-    """significance.csv with every digit, significance.md for people."""
+    """significance.csv with every digit; significance.md and .tex rounded."""
     table = significance(evaluations)
     with atomic(out / "significance.csv") as temporary:
         table.to_csv(temporary, index=False)
-    write_markdown(readable(table), out / "significance.md")
+    rounded = readable(table)
+    write_markdown(rounded, out / "significance.md")
+    latex = to_latex(rounded.set_index(["Task", "P Model"]), decimals=1, bold=False)
+    write_text(out / "significance.tex", latex)
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:

@@ -53,12 +53,13 @@ def test_without_plain_the_table_is_empty_and_written(evaluations, tmp_path):
     assert (tmp_path / "out/significance.md").exists()
 
 
-def test_markdown_names_p_and_shows_the_interval(evaluations, tmp_path):
+def test_tables_name_p_and_show_the_interval(evaluations, tmp_path):
     write_significance(evaluations, tmp_path / "out")
     first = readable(significance(evaluations)).iloc[0]
     assert first["P Model"] == "RA Processing"
     assert first.iloc[4].startswith("+40.0 [+10.0, +70.0]")
-    assert "+40.0 [" in (tmp_path / "out/significance.md").read_text()
+    for kind in ("md", "tex"):
+        assert "+40.0 [" in (tmp_path / f"out/significance.{kind}").read_text()
 
 
 def test_other_images_are_refused(evaluations, tmp_path):
