@@ -186,5 +186,4 @@ def _write(path: Path, table: pd.DataFrame, bounds=None, decimals: int = 1, bold
 
 def write_markdown(table: pd.DataFrame, path: Path, **options: object) -> None:
     """A table without its index as Markdown."""
-    write_text(path, table.to_markdown(index=False, **options) + "
-")
+    write_text(path, table.to_markdown(index=False, **options) + "\n")

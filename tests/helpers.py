@@ -46,7 +46,8 @@ def write_evaluation(
     row = {"dataset": "d", "task": "sr", "p_model": p_model, "lambda": 0.1, "training_r": "r18"}
     if p_model in ("plain", "no_processing"):
         row |= {"lambda": 0.0, "training_r": "-"}
-    row |= {"seed": 0, "evaluation_r": "r18", "metric": "top1", "value": 1, "n": count, **identity}
+    row |= {"seed": 0, "evaluation_r": "r18", "metric": "top1", "value": 1, "n": count}
+    row |= {"low": 0, "high": 2, **identity}
     pd.DataFrame([row]).to_csv(folder / "evaluation.csv", index=False)
     images = pd.DataFrame({"index": range(count), "label": 0, "psnr": psnr, "ssim": psnr / 50})
     for r, answers in hits.items():
