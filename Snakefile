@@ -11,6 +11,7 @@ include: "workflow/rules/processors.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/analysis.smk"
+include: "workflow/rules/bench.smk"
 
 
 rule all:
