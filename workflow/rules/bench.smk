@@ -10,17 +10,14 @@ rule bench:
 
 rule measure:
     output:
-        expand(
-            f"{BENCH}/{{comparison}}.{{format}}",
-            comparison=[
-                "training",
-                "released",
-                "evaluation",
-                "growth",
-                "sharing",
-                "epochs",
-            ],
-            format=["csv", "md"],
+        training=f"{BENCH}/training.csv",
+        others=expand(
+            f"{BENCH}/{{comparison}}.csv",
+            comparison=["released", "evaluation", "growth", "sharing", "epochs"],
+        ),
+        markdown=expand(
+            f"{BENCH}/{{comparison}}.md",
+            comparison=["training", "released", "evaluation", "growth", "sharing", "epochs"],
         ),
     log:
         f"{BENCH}/bench.log",
@@ -35,7 +32,6 @@ rule measure:
         runtime=CONFIG.runtime["minutes"],
         device=CONFIG.runtime["device"],
     params:
-        save_dir=BENCH,
         threads=CONFIG.runtime["threads"],
         precision=CONFIG.runtime["precision"],
     message:
@@ -43,4 +39,4 @@ rule measure:
     shell:
         "ra bench training released evaluation growth --threads {params.threads}"
         " --precision {params.precision} --device {resources.device}"
-        " --save-dir {params.save_dir:q} > {log:q} 2>&1"
+        " --save-dir $(dirname {output.training:q}) > {log:q} 2>&1"
