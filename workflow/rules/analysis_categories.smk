@@ -1,16 +1,4 @@
 # Halves A and B of the classes, each a prepared data set with its own R and P's.
-CATEGORIES = f"{DATASET}/categories"
-HALF = f"{CATEGORIES}/{{half}}"
-HALF_DATA = f"{HALF}/data/dataset.json"
-HALF_RECOGNIZER = f"{HALF}/recognizers/{{arch}}"
-HALF_PROCESSOR = f"{HALF}/{PROCESSOR.removeprefix(DATASET + '/')}"
-JUDGED_HALF = f"{HALF_PROCESSOR}/on_{{judge}}"
-# R_A and R_B are trained here, which a user's own R (a finished program or weights) cannot be.
-CATEGORIES_R = CONFIG.analysis["categories"]["recognizer"] or next(
-    (r for r in CONFIG.recognizers if r not in CONFIG.own_recognizers), "resnet18"
-)
-
-
 localrules:
     split_classes,
     categories,
@@ -59,21 +47,10 @@ use rule train_recognizer as train_half_recognizer with:
     benchmark:
         f"{HALF_RECOGNIZER}/train.benchmark.tsv"
     params:
-        schedule=lambda wildcards: flags(
-            {
-                **CONFIG.recognizer_schedules[wildcards.arch],
-                **CONFIG.analysis["categories"]["schedule"],
-            }
-        ),
+        schedule=half_schedule,
         weights="scratch",
     message:
         "train R {wildcards.arch} on half {wildcards.half} of the classes"
-
-
-def half_recognizer(wildcards):
-    if wildcards.arch == "none":
-        return []
-    return f"{HALF_RECOGNIZER}/recognizer.safetensors"
 
 
 use rule train as train_half with:
@@ -107,21 +84,6 @@ use rule evaluate as judge_half with:
         f"{JUDGED_HALF}/evaluate.benchmark.tsv"
     message:
         "judge by half {wildcards.judge} P of half {wildcards.half}: {wildcards.task} {wildcards.objective} seed {wildcards.seed}"
-
-
-def judged_halves(half):
-    """Plain and RA of every task, trained on ``half`` and judged on both."""
-    ra = weight(CONFIG.analysis["categories"]["lambda"])
-    return [
-        JUDGED_HALF.format(
-            half=half, task=task, objective=objective, l=l, arch=arch, seed=seed, judge=judge
-        )
-        + "/evaluation.csv"
-        for task in analysis_tasks("categories")
-        for objective, l, arch in (("plain", "0", "none"), ("ra", ra, CATEGORIES_R))
-        for seed in CONFIG.seeds
-        for judge in ("A", "B")
-    ]
 
 
 rule categories:

@@ -2,25 +2,6 @@ localrules:
     lambda_sweep,
 
 
-# The sweep's P's are those of the default experiment where the lambdas are the same.
-def sweep_evaluations(wildcards):
-    swept = {"plain": [0], **CONFIG.analysis["lambdas"]["objectives"]}
-    return [
-        PROCESSOR.format(
-            task=task,
-            objective=objective,
-            l=weight(value),
-            arch="none" if objective == "plain" else CONFIG.train_recognizers[0],
-            seed=seed,
-        )
-        + "/evaluation.csv"
-        for task in analysis_tasks("lambdas")
-        for objective, values in swept.items()
-        for value in (values if isinstance(values, list) else [values])
-        for seed in CONFIG.seeds
-    ]
-
-
 rule lambda_sweep:
     input:
         sweep_evaluations,
