@@ -34,6 +34,17 @@ QUALITY_COLUMNS = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
 CORNER = "P Model/Evaluation on R"
 
 
+def p_model_name(name: str) -> str:
+    """The paper's name of a P model; a user's own objective keeps its name."""
+    return P_MODELS.get(name, name)
+
+
+def p_model_order(name: str) -> tuple[int, str]:
+    """Sorts P models as the paper's tables do, a user's own behind them."""
+    known = list(P_MODELS)
+    return (known.index(name) if name in known else len(known), name)
+
+
 def read_evaluations(paths: Sequence[Path]) -> pd.DataFrame:
     """All tidy rows of several ``evaluation.csv``; UserError names a file that is none."""
     frames = []
@@ -103,9 +114,9 @@ def own_recognizer_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[st
     chosen = tidy[(tidy.task == task) & (tidy.metric == "top1")]
     own = (chosen.training_r == chosen.evaluation_r) | (chosen.training_r == "-")
     table = chosen[own].pivot_table(index="p_model", columns="evaluation_r", values="value")
-    present = [name for name in P_MODELS if name in table.index]
+    present = sorted(table.index, key=p_model_order)
     table = table.reindex(index=present, columns=list(recognizers))
-    table.index = [P_MODELS[name] for name in present]
+    table.index = [p_model_name(name) for name in present]
     table.columns = [R_NAMES.get(name, name) for name in recognizers]
     return table.rename_axis("P Model/Training and evaluation R")
 
@@ -124,14 +135,14 @@ def write_transfer(evaluations: Sequence[Path], out: Path, recognizers: Sequence
 
 def _by_model(rows: pd.DataFrame, columns: str) -> pd.DataFrame:
     """Mean value with one row per P model, in the paper's order."""
-    rows = rows.assign(label=model_names(rows), order=rows.p_model.map(list(P_MODELS).index))
+    rows = rows.assign(label=model_names(rows), order=rows.p_model.map(p_model_order))
     order = rows.sort_values(["order", "lambda", "training_r"], kind="stable").label.unique()
     return rows.pivot_table(index="label", columns=columns, values="value").loc[order]
 
 
 def model_names(rows: pd.DataFrame) -> pd.Series:
     """P model names; lambda and training R are added where a name alone is not unique."""
-    labels = rows.p_model.map(P_MODELS)
+    labels = rows.p_model.map(p_model_name)
     for column, text in (("lambda", ", lambda {}"), ("training_r", ", R {}")):
         several = rows.groupby("p_model")[column].transform("nunique") > 1
         labels = labels.where(~several, labels + rows[column].map(text.format))

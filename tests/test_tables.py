@@ -212,3 +212,20 @@ def test_table_one_has_each_recognizer_judge_its_own_processor(matrix, tmp_path)
         "Plain Processing,10.0,10.0",
         "RA Processing,21.0,30.0",
     ]
+
+
+def test_a_users_own_objective_has_a_row_under_its_name_behind_the_papers(tmp_path):
+    paths = write(
+        tmp_path,
+        [
+            [
+                row("sr", p_model, "resnet18", "top1", 50),
+                row("sr", p_model, "-", "psnr", 20),
+                row("sr", p_model, "-", "ssim", 1),
+            ]
+            for p_model in ("ra_hinge", "ra_unsupervised", "plain")
+        ],
+    )
+    write_tables(paths, tmp_path / "out", [])
+    names = [line.split(",")[0] for line in (tmp_path / "out/sr.csv").read_text().splitlines()]
+    assert names[1:] == ["Plain Processing", "Unsupervised RA", "ra_hinge"]

@@ -98,6 +98,9 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
         }
     )
     keys = ["Task", "P Model", "Trained on"]
+    if table.evaluation_r.nunique() > 1:
+        cells.insert(3, "R", table.evaluation_r)
+        keys.append("R")
     parts = []
     for half, rows in cells.groupby("judged_on"):
         named = rows.drop(columns="judged_on").set_index(keys)
@@ -111,11 +114,14 @@ def _draw(table: pd.DataFrame, path: Path) -> None:
     figure, panels = axes_in_a_row(len(tasks), width=4.2, height=3.6)
     ways = [(trained, judged) for judged in HALVES for trained in HALVES]
     for axes, task in zip(panels, tasks, strict=True):
-        for number, (name, rows) in enumerate(table[table.task == task].groupby("p_model")):
-            chosen = rows.set_index(["trained_on", "judged_on"]).loc[ways]
+        lines = table[table.task == task].groupby(["p_model", "evaluation_r"])
+        for number, ((p_model, r), rows) in enumerate(lines):
+            chosen = rows.set_index(["trained_on", "judged_on"]).reindex(ways)
             x = np.arange(len(ways)) + 0.15 * number
             error = [chosen.top1 - chosen.top1_low, chosen.top1_high - chosen.top1]
-            axes.errorbar(x, chosen.top1, np.array(error), fmt="o", capsize=3, label=name)
+            axes.errorbar(
+                x, chosen.top1, np.array(error), fmt="o", capsize=3, label=f"{p_model}, {r}"
+            )
         axes.set_xticks(range(len(ways)), [f"trained {t}\njudged {j}" for t, j in ways])
         axes.set_title(task)
         axes.set_ylabel("top-1, %")

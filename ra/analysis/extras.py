@@ -9,7 +9,8 @@ import pandas as pd
 
 from ra.analysis.figures import axes_in_a_row, save
 from ra.analysis.scores import Labels, load, plain_of, score, shown, shown_p, write_scores
-from ra.tables import P_MODELS
+from ra.errors import UserError
+from ra.tables import p_model_name
 
 
 def write_extras(groups: Sequence[tuple[str, Sequence[Path]]], out: Path) -> None:
@@ -19,6 +20,9 @@ def write_extras(groups: Sequence[tuple[str, Sequence[Path]]], out: Path) -> Non
         groups: (name, evaluations). A P is compared with the plain P of its task and group; a
             plain P with that of the first group.
     """
+    for name, paths in groups:
+        if not paths:
+            raise UserError(f"--group {name}: no evaluation.csv behind the name")
     judged = [one for name, paths in groups for one in load(paths, group=name)]
     first = groups[0][0]
 
@@ -37,7 +41,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
         {
             "Task": table.task,
             "Group": table.group,
-            "P Model": table.p_model.map(P_MODELS),
+            "P Model": table.p_model.map(p_model_name),
             "Training R": table.training_r,
             "PSNR, dB": table.psnr.map("{:.2f}".format),
             "SSIM": table.ssim.map("{:.3f}".format),

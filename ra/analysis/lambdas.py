@@ -12,7 +12,7 @@ import pandas as pd
 from ra.analysis.figures import axes_in_a_row, save
 from ra.analysis.scores import OTHERS, QUALITY, load, score, shown, shown_p, write_scores
 from ra.errors import UserError
-from ra.tables import P_MODELS
+from ra.tables import p_model_name, p_model_order
 
 KEYS = ["task", "p_model", "lambda"]
 UNITS = {"psnr": "PSNR, dB", "ssim": "SSIM"}
@@ -35,13 +35,9 @@ def write_lambdas(evaluations: Sequence[Path], training_r: str, out: Path) -> No
 
 def _order(column: pd.Series) -> pd.Series:
     """Tasks as they come, P models in the tables' order, lambdas by size."""
-    if column.name == "lambda":
-        return column
-    return column.map(list(P_MODELS).index if column.name == "p_model" else _codes(column))
-
-
-def _codes(column: pd.Series) -> dict[str, int]:
-    return {name: number for number, name in enumerate(column.unique())}
+    if column.name == "task":
+        return column.map({name: number for number, name in enumerate(column.unique())})
+    return column.map(p_model_order) if column.name == "p_model" else column
 
 
 def pareto(accuracy: Sequence[float], quality: Sequence[float]) -> np.ndarray:
@@ -79,7 +75,7 @@ def _readable(table: pd.DataFrame, training_r: str) -> pd.DataFrame:
                 + marks.pareto_ssim.map({True: "*", False: "-"})
             )
     readable = pd.DataFrame({**quality, **parts}).reset_index()
-    readable["p_model"] = readable.p_model.map(P_MODELS)
+    readable["p_model"] = readable.p_model.map(p_model_name)
     readable["lambda"] = readable["lambda"].map("{:g}".format)
     return readable.rename(columns={"task": "Task", "p_model": "P Model"})
 
