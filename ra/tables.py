@@ -128,7 +128,7 @@ def write_transfer(evaluations: Sequence[Path], out: Path, recognizers: Sequence
     for task in tidy.task.unique():
         for name, make in (("transfer", transfer_table), ("table1", own_recognizer_table)):
             table = make(tidy, task, recognizers)
-            _write(out / f"{name}_{task}", table, _bounds(make, tidy, task, recognizers))
+            _write(out / f"{name}_{task}", table, bounds(make, tidy, task, recognizers))
             title = f"{task}: top-1, {table.index.name}"
             write_heat_map(out / f"{name}_{task}.png", table, title)
 
@@ -161,8 +161,8 @@ def write_tables(
     recognizers = _columns(tidy, recognizers)
     for task in tidy.task.unique():
         table = accuracy_table(tidy, task, recognizers)
-        _write(out / task, table, _bounds(accuracy_table, tidy, task, recognizers))
-    _write(out / "quality", quality_table(tidy), _bounds(quality_table, tidy), decimals=3)
+        _write(out / task, table, bounds(accuracy_table, tidy, task, recognizers))
+    _write(out / "quality", quality_table(tidy), bounds(quality_table, tidy), decimals=3)
     if paper:
         _write(out / "paper", paper_table(tidy).set_index("task"), bold=False)
     with atomic(out / "all.csv") as temporary:
@@ -177,7 +177,7 @@ def _columns(tidy: pd.DataFrame, recognizers: Sequence[str]) -> Sequence[str]:
     return recognizers or [r for r in tidy.evaluation_r.unique() if r != "-"]
 
 
-def _bounds(make, tidy: pd.DataFrame, *arguments) -> tuple[pd.DataFrame, pd.DataFrame]:
+def bounds(make, tidy: pd.DataFrame, *arguments) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(lower, upper) limits of the 95 % intervals over the images, in the layout of ``make``.
 
     Over several seeds the limits are averaged as the values are: how much another set of images
@@ -187,12 +187,12 @@ def _bounds(make, tidy: pd.DataFrame, *arguments) -> tuple[pd.DataFrame, pd.Data
     return low, high
 
 
-def _write(path: Path, table: pd.DataFrame, bounds=None, decimals: int = 1, bold=True) -> None:
-    """CSV, Markdown and LaTeX with the same, rounded numbers; ``bounds`` in LaTeX only."""
+def _write(path: Path, table: pd.DataFrame, limits=None, decimals: int = 1, bold=True) -> None:
+    """CSV, Markdown and LaTeX with the same, rounded numbers; ``limits`` in LaTeX only."""
     with atomic(path.with_suffix(".csv")) as temporary:
         table.to_csv(temporary, float_format=f"%.{decimals}f")
     write_markdown(table.reset_index(), path.with_suffix(".md"), floatfmt=f".{decimals}f")
-    write_text(path.with_suffix(".tex"), to_latex(table, decimals, bounds, bold))
+    write_text(path.with_suffix(".tex"), to_latex(table, decimals, limits, bold))
 
 
 def write_markdown(table: pd.DataFrame, path: Path, **options: object) -> None:

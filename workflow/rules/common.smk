@@ -35,7 +35,7 @@ else:
 RESULTS = CONFIG.results.as_posix()
 DATASET = f"{RESULTS}/{CONFIG.dataset}"
 TABLES = f"{RESULTS}/tables"
-TABLE_NAMES = [*CONFIG.tasks, "quality", "significance", *(["paper"] if CONFIG.paper else [])]
+MORE_TABLES = ["significance", *(["paper"] if CONFIG.paper else [])]
 PREPARED = f"{DATASET}/data/dataset.json"
 RECOGNIZER = f"{DATASET}/recognizers/{{arch}}"
 # The path is the identity of a P: two experiments can never overwrite each other.

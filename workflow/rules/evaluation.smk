@@ -7,8 +7,28 @@ rule evaluate:
     output:
         table=f"{PROCESSOR}/evaluation.csv",
         images=f"{PROCESSOR}/images.csv",
-        strip=f"{PROCESSOR}/strip.png",
-        matrix=f"{PROCESSOR}/accuracy.png",
+        strip=report(
+            f"{PROCESSOR}/strip.png",
+            caption="../report/strip.rst",
+            category="Visual strips",
+            labels={
+                "task": "{task}",
+                "objective": "{objective}",
+                "lambda": "{l}",
+                "training R": "{arch}",
+            },
+        ),
+        matrix=report(
+            f"{PROCESSOR}/accuracy.png",
+            caption="../report/matrix.rst",
+            category="Accuracy of each P",
+            labels={
+                "task": "{task}",
+                "objective": "{objective}",
+                "lambda": "{l}",
+                "training R": "{arch}",
+            },
+        ),
     log:
         f"{PROCESSOR}/evaluate.log",
     benchmark:
@@ -40,8 +60,28 @@ use rule evaluate as evaluate_no_processing with:
     output:
         table=f"{NO_PROCESSING}/evaluation.csv",
         images=f"{NO_PROCESSING}/images.csv",
-        strip=f"{NO_PROCESSING}/strip.png",
-        matrix=f"{NO_PROCESSING}/accuracy.png",
+        strip=report(
+            f"{NO_PROCESSING}/strip.png",
+            caption="../report/strip.rst",
+            category="Visual strips",
+            labels={
+                "task": "{task}",
+                "objective": "no processing",
+                "lambda": "-",
+                "training R": "-",
+            },
+        ),
+        matrix=report(
+            f"{NO_PROCESSING}/accuracy.png",
+            caption="../report/matrix.rst",
+            category="Accuracy of each P",
+            labels={
+                "task": "{task}",
+                "objective": "no processing",
+                "lambda": "-",
+                "training R": "-",
+            },
+        ),
     log:
         f"{NO_PROCESSING}/evaluate.log",
     benchmark:

@@ -9,10 +9,25 @@ rule table:
         images=table_images,
     output:
         tidy=f"{TABLES}/all.csv",
-        tables=expand(
+        accuracy=report(
+            expand(f"{TABLES}/{{task}}.csv", task=CONFIG.tasks),
+            caption="../report/accuracy.rst",
+            category="Tables",
+        ),
+        quality=report(
+            f"{TABLES}/quality.csv",
+            caption="../report/quality.rst",
+            category="Image quality",
+        ),
+        more=report(
+            expand(f"{TABLES}/{{table}}.csv", table=MORE_TABLES),
+            caption="../report/more.rst",
+            category="Tables",
+        ),
+        formats=expand(
             f"{TABLES}/{{table}}.{{format}}",
-            table=TABLE_NAMES,
-            format=["csv", "md", "tex"],
+            table=[*CONFIG.tasks, "quality", *MORE_TABLES],
+            format=["md", "tex"],
         ),
     log:
         f"{TABLES}/table.log",
@@ -45,11 +60,17 @@ rule transfer:
     input:
         matrix_evaluations,
     output:
-        expand(
+        matrix=report(
+            expand(f"{TABLES}/transfer_{{task}}.png", task=CONFIG.tasks),
+            caption="../report/transfer.rst",
+            category="Transfer",
+        ),
+        own=expand(f"{TABLES}/table1_{{task}}.png", task=CONFIG.tasks),
+        formats=expand(
             f"{TABLES}/{{table}}_{{task}}.{{format}}",
             table=["transfer", "table1"],
             task=CONFIG.tasks,
-            format=["csv", "md", "tex", "png"],
+            format=["csv", "md", "tex"],
         ),
     log:
         f"{TABLES}/transfer.log",
@@ -68,4 +89,4 @@ rule transfer:
         "write the transfer matrices to {TABLES}"
     shell:
         "ra transfer-matrix {params.recognizers} --evaluations {input:q}"
-        " --save-dir {TABLES:q} 2> {log:q}"
+        " --save-dir $(dirname {output.own[0]:q}) 2> {log:q}"
