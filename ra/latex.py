@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pandas as pd
 
 SPECIAL = {
@@ -65,4 +66,6 @@ def escape(text: str) -> str:
 def _number(value: object, decimals: int) -> str:
     if isinstance(value, str):
         return escape(value)
+    if isinstance(value, int | np.integer):
+        return str(value)  # a count
     return "--" if pd.isna(value) else f"{value:.{decimals}f}"
