@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from helpers import snakemake
 from PIL import Image
 
 from ra.models.checkpoints import read_header
@@ -91,3 +92,19 @@ def test_an_evaluation_is_linked_to_the_training_it_judges(runs):
     assert "shufflenet_v2_x0_5/top1" in judged.data.metrics and "psnr" in judged.data.metrics
     stored = {a.path for a in client.list_artifacts(judged.info.run_id)}
     assert stored == {"evaluation.csv", "accuracy.png", "strip.png"}
+
+
+def test_both_reports_are_written(tiny):
+    """The page of `ra report`, and Snakemake's own with its categories; each is one file."""
+    place, _ = tiny
+    run = snakemake(place, "report", "tables")
+    assert run.returncode == 0, run.stderr[-3000:]
+    page = (place / "results/report/report.html").read_text()
+    table = pd.read_csv(place / "results/tables/sr.csv", index_col=0)
+    assert f">{table.loc['RA Processing', 'squeezenet1_1']:.1f}<" in page
+    run = snakemake(place, "--report", "results/all.html", "report", "tables")
+    assert run.returncode == 0, run.stderr[-3000:]
+    whole = (place / "results/all.html").read_text()
+    for category in ("Tables", "Image quality", "Transfer", "Visual strips"):
+        assert f'"{category}"' in whole
+    assert "Validation images as R gets them" in whole

@@ -1,0 +1,164 @@
+"""The documentation keeps its word: examples run, commands parse, references are up to date."""
+
+import importlib.util
+import re
+import shlex
+import shutil
+
+import pytest
+import torch
+import yaml
+from helpers import ROOT
+from PIL import Image
+
+from ra.cli import _parser
+from ra.config import load_config
+from ra.models.checkpoints import save_model
+from ra.models.processors import build_processor
+
+SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MODEL = "results/embedded/sr/ra/l0.001/resnet18/seed0/processor.safetensors"
+
+
+def blocks(page, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.S | re.M)
+
+
+def commands() -> list[tuple[str, str]]:
+    """(page, command) of every line of a plain block that calls ra, snakemake or make."""
+    found = []
+    for page in PAGES:
+        for block in blocks(page, "(?:bash|sh|console)?"):
+            for line in block.replace("\\\n", " ").splitlines():
+                line = line.strip().removeprefix("$ ")
+                if re.match(r"(ra|snakemake|make) ", line):
+                    found.append((page.name, line))
+    return found
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_commands_parse(page, line):
+    words = shlex.split(line, comments=True)
+    check = {"ra": check_ra, "snakemake": check_snakemake, "make": check_make}
+    check[words[0]](words[1:])
+
+
+def check_ra(words):
+    options = _parser().parse_args(words)
+    if words[0] == "watch" and options.run_command:
+        check_snakemake(options.run_command[2:])
+
+
+def check_make(words):
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
+    assert [word for word in words if "=" not in word][-1] in targets
+
+
+def check_snakemake(words):
+    """Flags are Snakemake's; targets, presets, profiles and config keys exist."""
+    from snakemake.cli import get_argument_parser
+
+    options = get_argument_parser().parse_args(words)
+    assert (
+        options.cores
+        or options.dryrun
+        or options.report
+        or options.lint is not None
+        or any(vars(options).get(name) for name in ("workflow_profile", "profile", "unlock"))
+    ), "snakemake needs --cores N"
+    rules = re.findall(
+        r"^(?:use )?rule (?:\w+ as )?(\w+)",
+        "\n".join(p.read_text() for p in (ROOT / "workflow/rules").glob("*.smk")),
+        re.M,
+    )
+    for target in options.targets:
+        assert target in [*rules, "all"] or "/" in target, f"no rule {target}"
+    if options.workflow_profile:
+        assert (ROOT / options.workflow_profile / "config.yaml").exists()
+    given = yaml.safe_load((ROOT / "config.yaml").read_text())
+    for preset in options.configfile or []:
+        if str(preset).startswith("workflow/"):
+            given = yaml.safe_load((ROOT / preset).read_text())
+    for word in options.config or []:
+        key, _, value = word.partition("=")
+        meant = yaml.safe_load(value)
+        known = isinstance(meant, dict) and isinstance(given.get(key), dict)
+        given[key] = {**given[key], **meant} if known and key != "objectives" else meant
+    load_config({"data": "x", **given}, SCHEMA)
+
+
+def test_there_are_commands_to_check():
+    """Were no block found, all the tests above would pass."""
+    assert len(commands()) > 20
+
+
+EXAMPLES = [
+    pytest.param(text, id=f"{page.stem}-{number}")
+    for page in PAGES[1:]
+    for number, text in enumerate(blocks(page, "python"))
+    if "mlflow.pyfunc" not in text  # tests/test_tracking_view.py loads a registered model
+]
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_python_examples_run(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    Image.new("RGB", (8, 8), "teal").save("photo.jpg")
+    trained = build_processor("SRResNet", scale=4, channels=4, blocks=1)
+    save_model(tmp_path / MODEL, trained, {"kind": "processor", "task": "sr"})
+    exec(compile(text, "example", "exec"), {})
+
+
+@pytest.fixture(scope="module")
+def generate():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["cli", "config"])
+def test_references_are_up_to_date(generate, name):
+    made = {"cli": generate.command_line, "config": generate.configuration}[name]()
+    assert (ROOT / f"docs/{name}.md").read_text() == made, "run: python docs/generate.py"
+
+
+def test_every_key_of_the_schema_is_in_the_reference(generate):
+    schema = yaml.safe_load(SCHEMA.read_text())
+    text = generate.configuration()
+    for key, part in schema["properties"].items():
+        below = part.get("properties", {})
+        for name in [f"{key}.{child}" for child in below] or [key]:
+            assert f"`{name}" in text, f"{name} is not in docs/config.md"
+
+
+def test_links_lead_to_files():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("name", [".snakemake-workflow-catalog.yml", "CITATION.cff", "mkdocs.yml"])
+def test_meta_files_are_yaml(name):
+    assert yaml.safe_load((ROOT / name).read_text())
+
+
+def test_contributing_fits_a_screen():
+    lines = (ROOT / "CONTRIBUTING.md").read_text().splitlines()
+    assert len(lines) <= 50 and max(map(len, lines)) <= 100
+
+
+@pytest.mark.skipif(not shutil.which("mkdocs"), reason="no mkdocs here (pip install -e '.[docs]')")
+def test_the_site_is_built(tmp_path):
+    import subprocess
+
+    built = subprocess.run(
+        ["mkdocs", "build", "-q", "-d", str(tmp_path / "site")],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    for page in PAGES[1:]:
+        name = "index.html" if page.stem == "index" else f"{page.stem}/index.html"
+        assert (tmp_path / "site" / name).exists()
