@@ -1,0 +1,158 @@
+"""Similarity of boundaries x transfer gain: does an RA P help those R's that resemble its own?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import permutation_test, spearmanr
+
+from ra.errors import UserError
+from ra.evaluation import mean
+from ra.files import atomic, write_text
+from ra.tables import read_evaluations
+
+SIMILARITIES = ("region_agreement", "distance_rho", "gradient_cosine")
+AXES = {
+    "region_agreement": "agreement of regions (%)",
+    "distance_rho": "rank correlation of distances",
+    "gradient_cosine": "cosine of gradients",
+    "gain": "gain of RA over plain, top-1 (points)",
+}
+KEYS = ["task", "p_model", "lambda", "training_r"]
+
+
+def transfer_gains(evaluations: Sequence[Path]) -> pd.DataFrame:
+    """Top-1 of RA minus plain P (percentage points), with the paired 95 % interval over images.
+
+    Reads ``images.csv`` beside every evaluation.csv. Where there are several seeds, an image
+    counts with its mean over them.
+
+    Returns:
+        One row per RA P (task, p_model, lambda, training_r) and evaluation_r: gain, low, high, n.
+    """
+    hits: dict[tuple, dict[str, list[pd.Series]]] = {}
+    for path in evaluations:
+        tidy = read_evaluations([path])
+        images = _images(path)
+        identity = tuple(tidy.iloc[0][key] for key in KEYS)
+        for r in tidy[tidy.metric == "top1"].evaluation_r:
+            hits.setdefault(identity, {}).setdefault(r, []).append(images[f"{r}:top1"])
+    per_image = {
+        identity: {r: pd.concat(parts, axis=1).mean(axis=1) for r, parts in of_r.items()}
+        for identity, of_r in hits.items()
+    }
+    plain = {key[0]: of_r for key, of_r in per_image.items() if key[1] == "plain"}
+    rows = []
+    for identity, of_r in per_image.items():
+        for r, hit in of_r.items():
+            if identity[3] != "-" and r in plain.get(identity[0], {}):
+                gain = mean(100 * (hit - plain[identity[0]][r]))
+                rows.append(dict(zip(KEYS, identity, strict=True)) | {"evaluation_r": r} | gain)
+    if not rows:
+        raise UserError("--evaluations: no RA P and plain P of one task and one evaluation R")
+    return pd.DataFrame(rows).rename(columns={"value": "gain"})
+
+
+def _images(path: Path) -> pd.DataFrame:
+    beside = path.with_name("images.csv")
+    try:
+        return pd.read_csv(beside, index_col="index")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{beside}: cannot be read ({error}); run ra evaluate again") from None
+
+
+def similarity_and_gain(pairs: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
+    """Join: one row per RA P and evaluation R other than its training R, with three similarities.
+
+    ``distance_rho`` is the mean of the coefficients along the shared directions.
+    """
+    wide = pairs.pivot_table(index=[*KEYS, "r_a", "r_b"], columns="measure", values="value")
+    wide = wide.reindex(columns=sorted(pairs.measure.unique())).reset_index()
+    along = [name for name in wide.columns if name.startswith("distance_rho_")]
+    wide["distance_rho"] = wide[along].mean(axis=1)
+    # A pair is stored once; either of the two may be the training R.
+    other = np.where(wide.r_a == wide.training_r, wide.r_b, wide.r_a)
+    wide["evaluation_r"] = other
+    mine = wide[(wide.r_a == wide.training_r) | (wide.r_b == wide.training_r)]
+    columns = [*KEYS, "evaluation_r", *SIMILARITIES, *along]
+    return mine[columns].merge(gains, on=[*KEYS, "evaluation_r"], how="inner")
+
+
+def correlations(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Spearman's coefficient of each similarity with the gain, over the rows of ``table``.
+
+    p is that of a permutation test (two-sided; exact where there are few rows). Rows of several
+    tasks are ranked within their task first, so that tasks of other difficulty do not pretend a
+    relation; ``spearman_pooled`` is the coefficient without that.
+    """
+    rows = []
+    for measure in SIMILARITIES:
+        known = table.dropna(subset=[measure, "gain"])
+        ranked = known.groupby("task")[[measure, "gain"]].rank(pct=True)
+        row = {"similarity": measure, "n": len(known)}
+        row["spearman"], row["p"] = _tested(ranked[measure], ranked["gain"], seed)
+        row["spearman_pooled"], row["p_pooled"] = _tested(known[measure], known["gain"], seed)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _tested(a: pd.Series, b: pd.Series, seed: int) -> tuple[float, float]:
+    if a.nunique() < 2 or b.nunique() < 2:
+        return float("nan"), float("nan")
+
+    def coefficient(values):
+        return spearmanr(values, b).statistic
+
+    test = permutation_test(
+        (a.to_numpy(),), coefficient, permutation_type="pairings", n_resamples=4999, rng=seed
+    )
+    return float(test.statistic), float(test.pvalue)
+
+
+def write_transfer(pairs: Sequence[Path], evaluations: Sequence[Path], out: Path) -> None:
+    """Write transfer.csv, correlation.csv, boundaries.md and scatter.png into ``out``."""
+    try:
+        similar = pd.concat([pd.read_csv(path, dtype={"training_r": str}) for path in pairs])
+    except (OSError, ValueError) as error:
+        raise UserError(f"--pairs: cannot be read ({error})") from None
+    table = similarity_and_gain(similar, transfer_gains(evaluations))
+    if table.empty:
+        raise UserError("--pairs and --evaluations: no pair of R's is in both")
+    related = correlations(table)
+    for name, frame in (("transfer", table), ("correlation", related)):
+        with atomic(out / f"{name}.csv") as temporary:
+            frame.to_csv(temporary, index=False, float_format="%.4f")
+    shown = table[[*KEYS[:1], "training_r", "evaluation_r", *SIMILARITIES]].copy()
+    shown["gain (points, 95 %)"] = [
+        f"{g:+.1f} [{low:+.1f}, {high:+.1f}]"
+        for g, low, high in zip(table.gain, table.low, table.high, strict=True)
+    ]
+    shown["n"] = table.n
+    parts = [f.to_markdown(index=False, floatfmt=".3f") for f in (shown, related)]
+    write_text(out / "boundaries.md", "\n\n".join(parts) + "\n")
+    write_scatter(out / "scatter.png", table)
+
+
+def write_scatter(path: Path, table: pd.DataFrame) -> None:
+    """PNG: one panel per similarity, the gain over it, a colour per task."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 4), dpi=110)
+    FigureCanvasAgg(figure)
+    for axes, measure in zip(figure.subplots(1, 3, sharey=True), SIMILARITIES, strict=True):
+        for task, rows in table.groupby("task", sort=False):
+            spread = [rows.gain - rows.low, rows.high - rows.gain]
+            axes.errorbar(rows[measure], rows.gain, spread, fmt="o", capsize=2, label=task)
+            for x, y, name in zip(rows[measure], rows.gain, rows.evaluation_r, strict=True):
+                axes.annotate(name, (x, y), fontsize=7, xytext=(4, 3), textcoords="offset points")
+        axes.axhline(0, color="grey", linewidth=0.6)
+        axes.set_xlabel(AXES[measure])
+    figure.axes[0].set_ylabel(AXES["gain"])
+    figure.axes[0].legend(title="task")
+    figure.tight_layout()
+    with atomic(path) as temporary:
+        figure.savefig(temporary)

@@ -1,0 +1,52 @@
+"""Validation images as a stored P restores them: what several analyses look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ra.data.datasets import Batch, Crops
+from ra.data.degradations import VALIDATION, build_task, no_processing
+from ra.errors import UserError
+from ra.models.checkpoints import load_processor, read_header
+
+
+def task_of(files: Sequence[Path]):
+    """(header of the first P, its task); UserError where the P's are not for one and the same."""
+    headers = [read_header(path) for path in files]
+    for path, header in zip(files, headers, strict=True):
+        for key in ("task", "task_settings", "dataset"):
+            if header.get(key) != headers[0].get(key):
+                raise UserError(
+                    f"{path}: trained for {key} {header.get(key)}, but {files[0]} for "
+                    f"{headers[0].get(key)}; compare P's of one experiment"
+                )
+    first = headers[0]
+    return first, build_task(first["task"], **first.get("task_settings", {}))
+
+
+def chosen_images(total: int, count: int, seed: int) -> list[int]:
+    """``count`` of ``total`` validation images (all, if there are fewer), in the split's order."""
+    order = np.random.default_rng(seed).permutation(total)
+    return sorted(int(index) for index in order[:count])
+
+
+@torch.inference_mode()
+def restored(
+    split, task, files: Sequence[Path | None], images: Sequence[int], where, batch: int = 50
+) -> Iterator[tuple[Batch, list[Tensor]]]:
+    """Batches of the validation ``images`` and what each P of ``files`` makes of their inputs.
+
+    Each output is float (n, 3, H, W) in [0, 1] on ``where``; None stands for no processing.
+    """
+    crops = Crops(split, task)
+    networks = [load_processor(path, where) if path else None for path in files]
+    for begin in range(0, len(images), batch):
+        keys = [(0, VALIDATION, index) for index in images[begin : begin + batch]]
+        got = crops.__getitems__(keys).to(where)
+        outputs = [p(got.input) if p else no_processing(got.input, task.scale) for p in networks]
+        yield got, [output.clamp(0, 1) for output in outputs]
