@@ -31,7 +31,7 @@ class Survey:
     """How closely to look.
 
     Attributes:
-        grid: points along a side of a plane; odd, so that its middle is the image itself.
+        grid: points along a side of a plane.
         radius: half a plane's side and the farthest distance, RMS in units of the range [0, 1].
         steps: distances tried along a direction.
         seed: of the random directions.
@@ -98,9 +98,7 @@ def regions(recognizer: nn.Module, image: Tensor, u: Tensor, v: Tensor, survey: 
     return predict(recognizer, points).view(survey.grid, survey.grid)
 
 
-def distances(
-    recognizer: nn.Module, images: Tensor, direction: Tensor, survey: Survey
-) -> Tensor:
+def distances(recognizer: nn.Module, images: Tensor, direction: Tensor, survey: Survey) -> Tensor:
     """Distance (N,) to the first other prediction along ``direction`` (N, 3, H, W; RMS 1)."""
     own = predict(recognizer, images)
     found = torch.full((len(images),), float("inf"), device=images.device)
@@ -175,13 +173,14 @@ def rank_correlation(a: np.ndarray, b: np.ndarray, seed: int, rounds: int = 500)
     """Spearman's coefficient, its 95 % bootstrap interval and n; NaN where either is constant."""
     generator = np.random.default_rng(seed)
     drawn = [generator.integers(0, len(a), len(a)) for _ in range(rounds)]
-    values = [_spearman(a[chosen], b[chosen]) for chosen in drawn]
+    values = [rank_coefficient(a[chosen], b[chosen]) for chosen in drawn]
     known = [value for value in values if np.isfinite(value)]
     low, high = np.percentile(known, [2.5, 97.5]) if known else (np.nan, np.nan)
-    return {"value": _spearman(a, b), "low": low, "high": high, "n": len(a)}
+    return {"value": rank_coefficient(a, b), "low": low, "high": high, "n": len(a)}
 
 
-def _spearman(a: np.ndarray, b: np.ndarray) -> float:
+def rank_coefficient(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's coefficient; NaN where either is constant."""
     if len(np.unique(a)) < 2 or len(np.unique(b)) < 2:
         return float("nan")
     return float(spearmanr(a, b).statistic)

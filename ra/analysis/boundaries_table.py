@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import permutation_test, spearmanr
 
+from ra.analysis.boundaries import rank_coefficient
 from ra.errors import UserError
 from ra.evaluation import mean
 from ra.files import atomic, write_text
@@ -81,35 +81,39 @@ def similarity_and_gain(pairs: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFram
     return mine[columns].merge(gains, on=[*KEYS, "evaluation_r"], how="inner")
 
 
-def correlations(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Spearman's coefficient of each similarity with the gain, over the rows of ``table``.
+def correlations(table: pd.DataFrame, seed: int = 0, rounds: int = 4999) -> pd.DataFrame:
+    """Rank correlation of each similarity with the gain: similarity, spearman, p, n, pooled.
 
-    p is that of a permutation test (two-sided; exact where there are few rows). Rows of several
-    tasks are ranked within their task first, so that tasks of other difficulty do not pretend a
-    relation; ``spearman_pooled`` is the coefficient without that.
+    Both are ranked within their task, so that tasks of other difficulty do not pretend a relation;
+    ``pooled`` is Spearman's coefficient without that. p is two-sided, from ``rounds`` random
+    re-pairings within the tasks. NaN where the ranks of either do not differ.
     """
     rows = []
     for measure in SIMILARITIES:
         known = table.dropna(subset=[measure, "gain"])
-        ranked = known.groupby("task")[[measure, "gain"]].rank(pct=True)
-        row = {"similarity": measure, "n": len(known)}
-        row["spearman"], row["p"] = _tested(ranked[measure], ranked["gain"], seed)
-        row["spearman_pooled"], row["p_pooled"] = _tested(known[measure], known["gain"], seed)
+        ranks = known.groupby("task")[[measure, "gain"]].rank()
+        ranks -= ranks.groupby(known.task).transform("mean")
+        groups = [np.flatnonzero(known.task == task) for task in known.task.unique()]
+        row = {"similarity": measure}
+        row["spearman"], row["p"] = _permuted(*ranks.to_numpy().T, groups, seed, rounds)
+        row |= {"n": len(known), "pooled": rank_coefficient(known[measure], known["gain"])}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _tested(a: pd.Series, b: pd.Series, seed: int) -> tuple[float, float]:
-    if a.nunique() < 2 or b.nunique() < 2:
+def _permuted(a, b, groups, seed: int, rounds: int) -> tuple[float, float]:
+    """Correlation of ``a`` and ``b`` and its p under permutations of ``b`` within ``groups``."""
+    size = np.linalg.norm(a) * np.linalg.norm(b)
+    if size == 0:
         return float("nan"), float("nan")
-
-    def coefficient(values):
-        return spearmanr(values, b).statistic
-
-    test = permutation_test(
-        (a.to_numpy(),), coefficient, permutation_type="pairings", n_resamples=4999, rng=seed
-    )
-    return float(test.statistic), float(test.pvalue)
+    draw, found, extreme = np.random.default_rng(seed), a @ b / size, 0
+    for _ in range(rounds):
+        shuffled = b.copy()
+        for group in groups:
+            shuffled[group] = draw.permutation(b[group])
+        # Rounding must not make an equal pairing look less extreme.
+        extreme += abs(a @ shuffled / size) >= abs(found) - 1e-9
+    return float(found), (1 + extreme) / (1 + rounds)
 
 
 def write_transfer(pairs: Sequence[Path], evaluations: Sequence[Path], out: Path) -> None:

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from ra.data.datasets import Batch, Crops
 from ra.data.degradations import VALIDATION, build_task, no_processing
+from ra.data.images import BadImage, read_image
 from ra.errors import UserError
-from ra.models.checkpoints import load_processor, read_header
+from ra.models.checkpoints import load_processor, load_recognizer, read_header
+from ra.models.recognizers import freeze
 
 
 def task_of(files: Sequence[Path]):
@@ -50,3 +52,32 @@ def restored(
         got = crops.__getitems__(keys).to(where)
         outputs = [p(got.input) if p else no_processing(got.input, task.scale) for p in networks]
         yield got, [output.clamp(0, 1) for output in outputs]
+
+
+@torch.inference_mode()
+def predict_labels(recognizer: Path, files: Sequence[Path], where, batch: int = 100) -> list[str]:
+    """The class name that a stored R sees in each image file; neighbours of one size go together.
+
+    Raises:
+        UserError: an image that cannot be read, or an R whose header names no classes.
+    """
+    r = freeze(load_recognizer(recognizer, where))
+    names = []
+    waiting: list[np.ndarray] = []
+
+    def answer() -> None:
+        if waiting:
+            images = torch.from_numpy(np.stack(waiting)).permute(0, 3, 1, 2).to(where)
+            names.extend(r.stored["classes"][k] for k in r(images.float() / 255).argmax(1).tolist())
+            waiting.clear()
+
+    for file in files:
+        try:
+            image = read_image(file)
+        except BadImage as error:
+            raise UserError(f"{file} {error}") from None
+        if waiting and (image.shape != waiting[0].shape or len(waiting) == batch):
+            answer()
+        waiting.append(image)
+    answer()
+    return names

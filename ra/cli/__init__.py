@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from ra import __version__
-from ra.cli import analysis_transfer, bench, core, report, use
+from ra.cli import analysis_transfer, bench, black_box, boundaries, core, report, use
 from ra.cli.flags import Parser
 from ra.errors import UserError
 
 # Each module adds its commands; what a command needs is imported when it runs.
-MODULES = (core, use, report, bench, analysis_transfer)
+MODULES = (core, use, report, bench, analysis_transfer, boundaries, black_box)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

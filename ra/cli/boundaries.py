@@ -45,7 +45,7 @@ def _add_boundaries(commands) -> None:
     )
     p.add_argument("--images", type=int, default=150, help="validation images")
     p.add_argument("--planes", type=int, default=40, help="images around which planes are drawn")
-    p.add_argument("--grid", type=int, default=15, help="points along a side of a plane, odd")
+    p.add_argument("--grid", type=int, default=15, help="points along a side of a plane")
     p.add_argument(
         "--radius",
         type=float,

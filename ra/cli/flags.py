@@ -122,12 +122,18 @@ def schedule_flags(p) -> None:
 
 
 def runtime_flags(p) -> None:
+    group = device_flags(p)
+    group.add_argument("--workers", type=int, default=0, help="loader processes; 0 is none extra")
+    group.add_argument("--precision", default="fp32", help="fp32, or bf16 by autocast")
+
+
+def device_flags(p):
+    """The flags of commands that compute but load no data in other processes; their group."""
     group = p.add_argument_group("machine")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda (a free GPU) or cuda:N")
     group.add_argument("--threads", type=int, default=0, help="CPU threads; 0 is torch's choice")
-    group.add_argument("--workers", type=int, default=0, help="loader processes; 0 is none extra")
-    group.add_argument("--precision", default="fp32", help="fp32, or bf16 by autocast")
     group.add_argument("--jobs-per-gpu", type=int, default=1, help="jobs that may share a GPU")
+    return group
 
 
 def source(o):
