@@ -162,6 +162,7 @@ def _check_analysis(config: dict[str, Any]) -> None:
     chosen = {
         "categories.recognizer": [half_r] if half_r else [],
         "extras.ensemble": analysis["extras"]["ensemble"] or [],
+        "black_box.recognizer": filter(None, [analysis["black_box"]["recognizer"]]),
     }
     for key, names in chosen.items():
         for name in names:
@@ -169,6 +170,9 @@ def _check_analysis(config: dict[str, Any]) -> None:
                 raise UserError(
                     f"config key analysis.{key}: {unknown('recognizer', name, recognizers)}"
                 )
+    box = analysis["black_box"]
+    if box["url"] and (box["command"] or not box["label_path"]):
+        raise UserError("config key analysis.black_box.url: needs label_path, and no command")
     for name, lambdas in analysis["lambdas"]["objectives"].items():
         for weight in _as_list(lambdas):
             canonical_mode(name, weight)

@@ -376,7 +376,7 @@ def run_evaluate(
     if not task_name:
         raise UserError("--task: needed when --model-sr is none")
     task = build_task(task_name, **{**header.get("task_settings", {}), **task_settings})
-    judges = dict(_judge(name, split.info) for name in recognizers)
+    judges = dict(judge(name, split.info) for name in recognizers)
     identity = {
         "dataset": split.info.name,
         "task": task_name,
@@ -407,7 +407,7 @@ def run_evaluate(
         _write_evaluation(result, identity, split.paths, save_dir, run)
 
 
-def _judge(name: str, info: DatasetInfo) -> tuple[str, nn.Module]:
+def judge(name: str, info: DatasetInfo) -> tuple[str, nn.Module]:
     """(name, R) of a recognizer.safetensors, a user's YAML file or a pretrained classifier."""
     path = Path(name)
     if is_own(path):

@@ -87,6 +87,9 @@ def test_analyses_do_without_a_task_that_the_experiment_lacks():
         ({"extras": {"ensemble": ["vgg11"]}}, "analysis.extras.ensemble: unknown recognizer"),
         ({"extras": {"processors": {"sr": {"arch": "SRDense"}}}}, "unknown architecture"),
         ({"lambdas": {"objectives": {"raa": 1}}}, "unknown objective 'raa'; nearest: ra"),
+        ({"black_box": {"recognizer": "vgg11"}}, "analysis.black_box.recognizer: unknown"),
+        ({"black_box": {"url": "https://x/y"}}, "analysis.black_box.url: needs label_path"),
+        ({"boundaries": {"radius": 0}}, "config key analysis.boundaries.radius"),
         ({"categorys": {}}, "config key analysis.unknown key 'categorys'; nearest: categories"),
     ],
 )

@@ -14,16 +14,14 @@ from ra.analysis.boundaries import Answers, Survey, similarities, survey_recogni
 from ra.analysis.restored import chosen_images, restored, task_of
 from ra.errors import UserError
 from ra.files import atomic
-from ra.jobs import Device, Source
-from ra.models.checkpoints import load_recognizer
-from ra.models.recognizers import freeze
+from ra.jobs import Device, Source, judge
 
 
 def run_boundaries(
     source: Source,
     plain: Path,
     aware: Path,
-    recognizers: Sequence[Path],
+    recognizers: Sequence[str],
     survey: Survey,
     images: int,
     planes: int,
@@ -35,16 +33,16 @@ def run_boundaries(
     Args:
         plain, aware: processor.safetensors of plain P and of RA P, whose training R is one of
             ``recognizers``.
+        recognizers: recognizer.safetensors or a user's YAML files, or names of pretrained R's.
         images: validation images, drawn by the survey's seed.
         planes: of these, how many get a plane; distances and gradients are taken at all.
     """
     header, task = task_of([aware, plain])
     split = source.open("val")
     with device.use() as where:
-        known = {}
-        for path in recognizers:
-            loaded = freeze(load_recognizer(path, where).to(memory_format=torch.channels_last))
-            known[loaded.stored["arch"]] = loaded
+        known = dict(judge(name, split.info) for name in recognizers)
+        for recognizer in known.values():
+            recognizer.to(where, memory_format=torch.channels_last)
         training_r = header["recognizer"]
         if training_r not in known:
             raise UserError(f"--recognizers: {training_r}, with which {aware} was trained, is not")

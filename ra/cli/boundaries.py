@@ -38,10 +38,10 @@ def _add_boundaries(commands) -> None:
     p.add_argument(
         "--recognizers",
         nargs="+",
-        type=Path,
         required=True,
-        metavar="FILE",
-        help="recognizer.safetensors files, the training R of --ra among them",
+        metavar="R",
+        help="recognizer.safetensors files or names of pretrained classifiers, the training R "
+        "of --ra among them",
     )
     p.add_argument("--images", type=int, default=150, help="validation images")
     p.add_argument("--planes", type=int, default=40, help="images around which planes are drawn")

@@ -3,6 +3,7 @@ ANALYSIS = []
 
 
 include: "analysis_common.smk"
+include: "analysis_inputs.smk"
 
 
 rule analysis:
@@ -13,3 +14,5 @@ rule analysis:
 include: "analysis_categories.smk"
 include: "analysis_lambda.smk"
 include: "analysis_extras.smk"
+include: "analysis_boundaries.smk"
+include: "analysis_black_box.smk"

@@ -2,50 +2,6 @@
 BLACK_BOX = f"{ANALYSES}/black_box"
 
 
-def hidden_recognizer():
-    """The R behind the default black box: one that trains no P; None if all do."""
-    named = CONFIG.analysis["black_box"]["recognizer"]
-    free = [arch for arch in CONFIG.evaluate_recognizers if arch not in CONFIG.train_recognizers]
-    return named or (free or [None])[-1]
-
-
-def is_hidden_recognizer():
-    settings = CONFIG.analysis["black_box"]
-    return not (settings["command"] or settings["url"])
-
-
-def shown_to_black_box():
-    """(plain P, RA P) of every task and training R: the first lambda and seed."""
-    if not {"plain", "ra"} <= set(CONFIG.objectives):
-        return []
-    return [
-        (
-            plain_processor(task, CONFIG.seeds[0]),
-            PROCESSOR.format(
-                task=task,
-                objective="ra",
-                l=weight(CONFIG.objectives["ra"][0]),
-                arch=arch,
-                seed=CONFIG.seeds[0],
-            ),
-        )
-        for task in analysis_tasks("black_box")
-        for arch in CONFIG.train_recognizers
-    ]
-
-
-def black_box_flags(wildcards, input):
-    settings = dict(CONFIG.analysis["black_box"])
-    for key in ("tasks", "recognizer"):
-        settings.pop(key)
-    program = settings.pop("command")
-    if is_hidden_recognizer():
-        program = ["ra", "predict-label", "--threads", str(CONFIG.runtime["threads"])]
-        program += ["--device", CONFIG.runtime["device"]]
-        program += ["--recognizer", str(input.recognizer), "{files}"]
-    return flags(settings | {"command": program and shlex.join(program)})
-
-
 if shown_to_black_box() and (hidden_recognizer() or not is_hidden_recognizer()):
     ANALYSIS += [f"{BLACK_BOX}/agreement.md"]
 

@@ -3,30 +3,6 @@ BOUNDARIES = f"{ANALYSES}/boundaries"
 SURVEY = f"{BOUNDARIES}/{{task}}/ra/l{{l}}/{{arch}}"
 
 
-def surveyed(seeds):
-    """Every RA P with a plain P beside it, for these seeds."""
-    if not {"plain", "ra"} <= set(CONFIG.objectives):
-        return []
-    return [
-        dict(task=task, l=weight(value), arch=arch, seed=seed)
-        for task in analysis_tasks("boundaries")
-        for value in CONFIG.objectives["ra"]
-        for arch in CONFIG.train_recognizers
-        for seed in seeds
-    ]
-
-
-def plain_processor(task, seed):
-    return PROCESSOR.format(task=task, objective="plain", l="0", arch="none", seed=seed)
-
-
-def evaluations_of_surveyed(wildcards):
-    """The accuracies whose difference is the transfer gain, of every seed."""
-    aware = [PROCESSOR.format(objective="ra", **p) for p in surveyed(CONFIG.seeds)]
-    plain = [plain_processor(p["task"], p["seed"]) for p in surveyed(CONFIG.seeds)]
-    return [f"{place}/evaluation.csv" for place in dict.fromkeys(plain + aware)]
-
-
 # One R has no other to be like.
 if surveyed(CONFIG.seeds) and len(CONFIG.recognizers) > 1:
     ANALYSIS += [f"{BOUNDARIES}/boundaries.md"]

@@ -1,0 +1,70 @@
+# Input and parameter functions of the analyses of boundaries, black boxes and detection.
+
+
+def surveyed(seeds):
+    """Every RA P with a plain P beside it, for these seeds."""
+    if not {"plain", "ra"} <= set(CONFIG.objectives):
+        return []
+    return [
+        dict(task=task, l=weight(value), arch=arch, seed=seed)
+        for task in analysis_tasks("boundaries")
+        for value in CONFIG.objectives["ra"]
+        for arch in CONFIG.train_recognizers
+        for seed in seeds
+    ]
+
+
+def plain_processor(task, seed):
+    return PROCESSOR.format(task=task, objective="plain", l="0", arch="none", seed=seed)
+
+
+def evaluations_of_surveyed(wildcards):
+    """The accuracies whose difference is the transfer gain, of every seed."""
+    aware = [PROCESSOR.format(objective="ra", **p) for p in surveyed(CONFIG.seeds)]
+    plain = [plain_processor(p["task"], p["seed"]) for p in surveyed(CONFIG.seeds)]
+    return [f"{place}/evaluation.csv" for place in dict.fromkeys(plain + aware)]
+
+
+def hidden_recognizer():
+    """The R behind the default black box: one that trains no P; None if all do."""
+    named = CONFIG.analysis["black_box"]["recognizer"]
+    used = {*CONFIG.train_recognizers, *CONFIG.own_recognizers}
+    free = [arch for arch in CONFIG.evaluate_recognizers if arch not in used]
+    return named or (free or [None])[-1]
+
+
+def is_hidden_recognizer():
+    settings = CONFIG.analysis["black_box"]
+    return not (settings["command"] or settings["url"])
+
+
+def shown_to_black_box():
+    """(plain P, RA P) of every task and training R: the first lambda and seed."""
+    if not {"plain", "ra"} <= set(CONFIG.objectives):
+        return []
+    return [
+        (
+            plain_processor(task, CONFIG.seeds[0]),
+            PROCESSOR.format(
+                task=task,
+                objective="ra",
+                l=weight(CONFIG.objectives["ra"][0]),
+                arch=arch,
+                seed=CONFIG.seeds[0],
+            ),
+        )
+        for task in analysis_tasks("black_box")
+        for arch in CONFIG.train_recognizers
+    ]
+
+
+def black_box_flags(wildcards, input):
+    settings = dict(CONFIG.analysis["black_box"])
+    for key in ("tasks", "recognizer"):
+        settings.pop(key)
+    program = settings.pop("command")
+    if is_hidden_recognizer():
+        program = ["ra", "predict-label", "--threads", str(CONFIG.runtime["threads"])]
+        program += ["--device", CONFIG.runtime["device"]]
+        program += ["--recognizer", str(input.recognizer), "{files}"]
+    return flags(settings | {"command": program and shlex.join(program)})
