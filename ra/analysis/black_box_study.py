@@ -11,7 +11,6 @@ import pandas as pd
 import yaml
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from ra.analysis.black_box import Answers, Command, Endpoint
 from ra.analysis.black_box_sheet import write_sheet
@@ -20,6 +19,7 @@ from ra.errors import UserError
 from ra.evaluation import accuracy
 from ra.files import atomic, write_text
 from ra.jobs import Device, Source
+from ra.progress import Progress
 from ra.statistics import mcnemar
 
 KINDS = ("clean", "no_processing", "plain", "ra")
@@ -78,7 +78,7 @@ def run_black_box(
                     rows += [{**common, "kind": kind} for kind in KINDS]
                     pictures += [png(shown[kind][position]) for kind in KINDS]
     store = Answers(box, cache)
-    answers = store.of(pictures, lambda items: tqdm(items, desc="black box", unit="img"))
+    answers = store.of(pictures, lambda items: Progress(items, name="black box", unit="image"))
     table = pd.DataFrame(rows).assign(answer=answers)
     table["class"] = as_classes(table.answer, classes)
     held = agreement(table, against)

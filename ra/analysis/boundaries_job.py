@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from ra.analysis.boundaries import Answers, Survey, similarities, survey_recognizers
 from ra.analysis.restored import chosen_images, restored, task_of
 from ra.errors import UserError
 from ra.files import atomic
 from ra.jobs import Device, Source, judge
+from ra.progress import Progress
 
 
 def run_boundaries(
@@ -52,7 +52,7 @@ def run_boundaries(
         parts = list(restored(split, task, [plain, aware], chosen, where))
         points = [torch.cat([outputs[k] for _, outputs in parts]).clone() for k in range(2)]
         label = torch.cat([batch.label for batch, _ in parts]).clone()
-        bar = partial(tqdm, desc="boundaries", unit="R")
+        bar = partial(Progress, name="boundaries", unit="R")
         answers = survey_recognizers(known, training_r, *points, label, survey, planes, bar)
     keys = {"dataset": header["dataset"], "task": header["task"], "p_model": header["objective"]}
     keys |= {"lambda": header["lambda"], "training_r": training_r, "seed": header["seed"]}

@@ -20,6 +20,7 @@ from ra.analysis.boundaries import (
 from ra.analysis.boundaries_table import correlations, similarity_and_gain, transfer_gains
 from ra.cli import main
 from ra.errors import UserError
+from ra.evaluation import accuracy
 from ra.models.checkpoints import save_model
 from ra.models.processors import build_processor
 from ra.models.recognizers import build_recognizer
@@ -130,10 +131,8 @@ def write_evaluation(folder, p_model, training_r, hits: dict[str, list[int]], se
     folder.mkdir(parents=True)
     identity = {"dataset": "d", "task": "sr", "p_model": p_model, "lambda": 0.001 * (seed >= 0)}
     identity |= {"training_r": training_r, "seed": seed}
-    rows = [
-        {**identity, "evaluation_r": r, "metric": "top1", "value": 100 * np.mean(h), "n": len(h)}
-        for r, h in hits.items()
-    ]
+    identity |= {"metric": "top1"}
+    rows = [{**identity, "evaluation_r": r, **accuracy(pd.Series(h))} for r, h in hits.items()]
     pd.DataFrame(rows).to_csv(folder / "evaluation.csv", index=False)
     columns = {f"{r}:top1": h for r, h in hits.items()}
     pd.DataFrame({"index": range(len(hits["a"])), **columns}).to_csv(
