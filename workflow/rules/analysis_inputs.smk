@@ -67,4 +67,4 @@ def black_box_flags(wildcards, input):
         program = ["ra", "predict-label", "--threads", str(CONFIG.runtime["threads"])]
         program += ["--device", CONFIG.runtime["device"]]
         program += ["--recognizer", str(input.recognizer), "{files}"]
-    return flags(settings | {"command": program and shlex.join(program)})
+    return flags(settings | {"command": program and shlex.join(map(str, program))})
