@@ -224,8 +224,18 @@ def run_train(
         if not team.leader:
             return
         header = {**identity, "seed": runtime.seed, "task_settings": task_settings}
+        sample = _sample(networks["processor"], Crops(source.open("val"), task), where)
+        write_strip(save_dir / "sample.png", sample)
         _finish(save_dir, networks, {**header, "settings": settings}, history, run)
         _register(save_dir, networks, identity, runtime.seed, run)
+
+
+@torch.inference_mode()
+def _sample(processor: nn.Module, crops: Crops, where: torch.device, count: int = 6):
+    """(input, output, target) of ``count`` validation images, spread over the split."""
+    chosen = validation_keys(len(crops), 1)[:: max(1, len(crops) // count)][:count]
+    batch = crops.__getitems__([key for keys in chosen for key in keys]).to(where)
+    return batch.input.cpu(), processor.eval()(batch.input).cpu(), batch.target.cpu()
 
 
 def _register(save_dir: Path, networks, identity: dict[str, Any], seed: int, run) -> None:
