@@ -44,7 +44,7 @@ class Progress(tqdm):
     ) -> None:
         self.name, self.images, self.epochs = name, images, epochs
         self._terminal = sys.stderr.isatty()
-        self._line, self._status = time.monotonic(), 0.0
+        self._line, self._status, self._said = time.monotonic(), 0.0, -1
         self._file = _status_file()
         super().__init__(
             items,
@@ -68,8 +68,11 @@ class Progress(tqdm):
         if self._terminal:
             super().display(msg, pos)
         elif now - self._line >= LINE_S:
-            self._line = now
-            print(line(self.state()), file=sys.stderr, flush=True)
+            self._say()
+
+    def _say(self) -> None:
+        self._line, self._said = time.monotonic(), self.n
+        print(line(self.state()), file=sys.stderr, flush=True)
 
     def state(self) -> dict:
         """name, done, percent, epoch, epochs, rate (per s), unit, eta (s), time (s since 1970)."""
@@ -99,8 +102,8 @@ class Progress(tqdm):
         if self._file:
             self._file.unlink(missing_ok=True)
         if not self._terminal or quiet():
-            if not quiet() and self.total and self.n >= self.total:
-                print(line(self.state()), file=sys.stderr, flush=True)
+            if not quiet() and self.total and self.n >= self.total > self._said:
+                self._say()
             self.disable = True  # tqdm's own ending is for terminals
         super().close()
 

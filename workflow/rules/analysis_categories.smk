@@ -93,7 +93,11 @@ rule categories:
     output:
         table=f"{ANALYSES}/categories.csv",
         markdown=f"{ANALYSES}/categories.md",
-        plot=f"{ANALYSES}/categories.png",
+        plot=report(
+            f"{ANALYSES}/categories.png",
+            caption="../report/categories.rst",
+            category="Transfer",
+        ),
     log:
         f"{ANALYSES}/categories.log",
     benchmark:

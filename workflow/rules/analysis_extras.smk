@@ -82,7 +82,11 @@ rule extras:
     output:
         table=f"{ANALYSES}/extras.csv",
         markdown=f"{ANALYSES}/extras.md",
-        plot=f"{ANALYSES}/extras.png",
+        plot=report(
+            f"{ANALYSES}/extras.png",
+            caption="../report/extras.rst",
+            category="Analysis",
+        ),
     log:
         f"{ANALYSES}/extras.log",
     benchmark:

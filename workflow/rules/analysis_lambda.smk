@@ -8,7 +8,11 @@ rule lambda_sweep:
     output:
         table=f"{ANALYSES}/lambdas.csv",
         markdown=f"{ANALYSES}/lambdas.md",
-        plot=f"{ANALYSES}/lambdas.png",
+        plot=report(
+            f"{ANALYSES}/lambdas.png",
+            caption="../report/lambdas.rst",
+            category="Lambda",
+        ),
     log:
         f"{ANALYSES}/lambdas.log",
     benchmark:
