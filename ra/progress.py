@@ -114,7 +114,7 @@ def line(state: dict) -> str:
     epoch = f"  epoch {state['epoch']}/{state['epochs']}" if state["epochs"] else ""
     left = "" if state["eta"] is None else f"  {_clock(state['eta'])} left"
     note = f"  {state['note']}" if state["note"] else ""
-    rate = f"  {state['rate']:.4g} {state['unit']}/s"
+    rate = f"  {state['rate']:.4g} {state['unit']}/s" if state["rate"] else ""
     return f"{state['name']}  {percent}{epoch}{rate}{left}{note}"
 
 
