@@ -31,7 +31,7 @@ def bars(
     figure = _figure(10, 2.6 * len(tables) + 0.5)
     panels = figure.subplots(len(tables), 1, squeeze=False)[:, 0]
     for axes, (task, table) in zip(panels, tables.items(), strict=True):
-        width = 0.8 / len(table)
+        width = min(0.8 / len(table), 0.2)
         places = np.arange(table.shape[1])
         low, high = (limit.to_numpy(dtype=float) for limit in limits[task])
         for row, name in enumerate(table.index):
@@ -56,10 +56,10 @@ def bars(
 
 def gains(table: pd.DataFrame) -> str:
     """SVG heat map of differences in points: blue gains, red losses, white none."""
-    figure = _figure(3.4 + 1.15 * table.shape[1], 1.2 + 0.42 * len(table))
+    figure = _figure(max(6.5, 4 + 1.15 * table.shape[1]), 1.2 + 0.42 * len(table))
     axes = figure.add_subplot()
     numbers = table.to_numpy(dtype=float)
-    most = max(np.nanmax(np.abs(numbers)), 1e-9)
+    most = max(np.nanmax(np.abs(numbers)), 1.0)  # less than a point has no strong colour
     image = axes.imshow(numbers, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
     axes.set_xticks(range(table.shape[1]), table.columns)
     axes.set_yticks(range(len(table)), [", ".join(map(str, np.atleast_1d(i))) for i in table.index])

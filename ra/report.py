@@ -118,7 +118,7 @@ def write_report(
         level=LEVEL,
         quality=quality_table(tidy).reset_index().to_dict("split"),
         plots=plots,
-        examples=[found for task in tasks if (found := examples(evaluations, task, data, tidy))]
+        examples=[found for task in tasks if (found := examples(evaluations, task, data))]
         if data
         else [],
         settings=settings_of(evaluations),
@@ -214,9 +214,7 @@ def plane_points(tidy: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> pd.Data
     return pd.DataFrame(rows)
 
 
-def examples(
-    evaluations: Sequence[Path], task: str, data: Path, tidy: pd.DataFrame
-) -> Examples | None:
+def examples(evaluations: Sequence[Path], task: str, data: Path) -> Examples | None:
     """Images that R gets wrong after plain and right after RA, the first of each class.
 
     R is one that took no part in the training where there is one. How often the opposite happens
@@ -236,7 +234,7 @@ def examples(
     found = after[wrong & right].drop_duplicates("label").head(PICTURES)
     return Examples(
         task=task,
-        model=P_MODELS["ra"],
+        model=f"{P_MODELS['ra']} (lambda {identity['lambda']:g})",
         recognizer=R_NAMES.get(judge, judge),
         met=judge == identity["training_r"],
         gained=int((wrong & right).sum()),

@@ -103,7 +103,8 @@ def test_the_grid_shows_what_an_r_learned_to_read(report):
     page = report.read_text()
     text = re.sub(r"\s+", " ", page)
     assert "DenseNet-121 took no part" in text
-    assert "Of 12 images it gets 6 wrong after plain and right after RA, and 0 right" in text
+    assert "Of 12 images it gets 6 wrong after plain and right after RA Processing (lambda" in text
+    assert "0.001), and 0 right after plain and wrong after it" in text
     assert page.count('class="example"') == 3 and page.count('<img src="data:') == 12
     assert re.findall(r"[✓✗] \w", page) == ["✗ b", "✓ a", "✗ c", "✓ b", "✗ a", "✓ c"]
 
