@@ -1,5 +1,8 @@
+from ra.config import check_file
+
 # Another configuration replaces the default one; it is not merged into it.
 if not workflow.overwrite_configfiles:
+    check_file("config.yaml")  # names file and line, which Snakemake does not
 
     configfile: "config.yaml"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from copy import deepcopy
@@ -57,6 +58,22 @@ class Config:
         return tuple(dict.fromkeys(self.train_recognizers + self.evaluate_recognizers))
 
 
+def check_file(path: str) -> None:
+    """One line that names ``path`` where it is no YAML mapping; a missing one is not looked at."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{path}{line}: no valid YAML ({error.problem})") from None
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = str(error).split("\n")[0]
+        raise UserError(f"{path}: cannot be read ({reason})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a mapping of keys to values; the schema has every key")
+
+
 def load_config(given: Mapping[str, Any], schema_path: Path) -> Config:
     """Fill in the schema's defaults and check ``given``.
 
@@ -67,6 +84,7 @@ def load_config(given: Mapping[str, Any], schema_path: Path) -> Config:
     # At the top, text is text: a folder may be called 2024.
     filled = {key: part if isinstance(part, str) else _scalars(part) for key, part in given.items()}
     _fill(filled, schema, schema["$defs"])
+    _check_finite(filled)
     error = best_match(Draft202012Validator(schema).iter_errors(filled))
     if error:
         raise _one_line(error)
@@ -90,6 +108,16 @@ def _scalars(value: Any) -> Any:
         return float(value)
     meant = yaml.safe_load(value) if re.fullmatch(r"[\w.+-]*", value) else value
     return meant if meant is None or isinstance(meant, bool | int | float) else value
+
+
+def _check_finite(value: Any, key: str = "") -> None:
+    """No comparison of a schema refuses NaN, and none without a maximum infinity."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"config key {key}: {value} is no finite number")
+    for name, part in value.items() if isinstance(value, Mapping) else ():
+        _check_finite(part, f"{key}.{name}".strip("."))
+    for number, part in enumerate(value) if isinstance(value, list) else ():
+        _check_finite(part, f"{key}.{number}")
 
 
 def _fill(config: Any, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> None:
@@ -207,7 +235,7 @@ def _typed(config: dict[str, Any]) -> Config:
     for name in recognizers["overrides"].keys() - names.keys():
         raise UserError(f"config key recognizers.overrides.{unknown('recognizer', name, names)}")
     data = config["data"]
-    folder = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(data).resolve().name) or "data"
+    folder = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(data).resolve().name).strip("-.") or "data"
     networks = {
         key: Network(*(config[key][part] for part in ("arch", "channels", "blocks")))
         for key in ("processor", "transformer")

@@ -62,6 +62,8 @@ def use_device(
         threads: CPU threads of this process; 0 leaves torch's choice. A setting of the
             experiment: sums depend on it, results must not depend on the machine.
     """
+    if threads < 0 or jobs_per_gpu < 1:
+        raise UserError("threads must be 0 or more and jobs-per-gpu at least 1")
     if threads:
         torch.set_num_threads(threads)
     # Denormal numbers in nearly-zero gradients cost tens of times a normal multiplication.

@@ -1,8 +1,9 @@
-"""The one exception a user's mistake raises; the command line prints it as a single line."""
+"""The one exception a user's mistake raises, and the one line of whatever else can end a job."""
 
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -18,3 +19,50 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     offer = [by_lower[candidate] for candidate in near] or known[:12]
     word = "nearest" if near else "known"
     return UserError(f"unknown {kind} '{name}'; {word}: {', '.join(offer)}")
+
+
+ADVICE = {
+    errno.ENOSPC: "free some space and run the same command again",
+    errno.EDQUOT: "free some space and run the same command again",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "check the permissions, or choose another folder",
+    errno.EPERM: "check the permissions, or choose another folder",
+    errno.EMFILE: "raise the limit (ulimit -n) or lower --workers",
+}
+
+
+def one_line(error: BaseException) -> str | None:
+    """What to tell a user of ``error``, on one line; None where it is a fault of this program.
+
+    The machine's own limits (disk, permissions, memory) are no faults of the program, and no
+    traceback says more of them than the name of the file.
+    """
+    text = str(error)
+    if isinstance(error, UserError):
+        # From a loader process it comes with that process's traceback before it.
+        cause = text.rpartition("UserError: ")[2] if "Original Traceback" in text else text
+        return " ".join(cause.split("\n")).strip()
+    if isinstance(error, OSError):
+        what = error.strerror or text or type(error).__name__
+        advice = ADVICE.get(error.errno)
+        return ": ".join(str(part) for part in (error.filename, what) if part) + (
+            f"; {advice}" if advice else ""
+        )
+    if isinstance(error, MemoryError) or _out_of_memory(error):
+        return (
+            "out of memory; choose a smaller --batch-size, fewer --workers or fewer jobs at once, "
+            "then run the same command again"
+        )
+    if isinstance(error, RuntimeError) and "DataLoader worker" in text:
+        return (
+            f"a loader process is gone ({text.splitlines()[0]}), as when memory runs out; choose "
+            "fewer --workers, then run the same command again"
+        )
+    return None
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether torch says so: of a GPU by a class of its own, of the CPU in words only."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    words = ("DefaultCPUAllocator: can't allocate", "DefaultCPUAllocator: not enough memory")
+    return "OutOfMemoryError" in names or any(word in str(error) for word in words)

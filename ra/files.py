@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ra.errors import UserError
 
 
 @contextmanager
@@ -15,18 +20,54 @@ def atomic(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is fsynced and renamed to ``path``.
 
     The temporary name keeps the suffix of ``path`` (libraries choose formats by it). If the body
-    raises, the temporary file is removed and ``path`` is as it was.
+    raises, the temporary file is removed and ``path`` is as it was; what a kill -9 left beside it
+    goes at the next writing. An OSError names ``path``, never the temporary file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    _clear(path)
     try:
         yield temporary
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is None or os.fspath(error.filename) == os.fspath(temporary):
+            error.filename = os.fspath(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _clear(path: Path) -> None:
+    """Remove temporary files of ``path`` whose process is gone."""
+    name = re.compile(rf"\.{re.escape(path.stem)}\.(\d+){re.escape(path.suffix)}")
+    for entry in path.parent.iterdir():
+        match = name.fullmatch(entry.name)
+        if match and not Path(f"/proc/{match[1]}").exists():
+            entry.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold ``folder`` for this process; the kernel lets go of it however the process ends.
+
+    Raises:
+        UserError: another process holds it, as a job does that outlived its killed Snakemake.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(
+            f"{folder}: another process is at work in it; wait for its end, or stop it"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_text(path: Path | str, text: str) -> None:

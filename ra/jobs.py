@@ -6,7 +6,8 @@ import json
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,18 @@ from ra.distributed import is_leader, join
 from ra.errors import UserError
 from ra.evaluation import Evaluation, evaluate, summarise
 from ra.figures import write_heat_map, write_strip
-from ra.files import atomic, write_json
+from ra.files import alone, atomic, write_json
 from ra.models.checkpoints import load_processor, load_recognizer, read_header, save_model
 from ra.models.own import is_own, pretrained_recognizer
 from ra.models.processors import build_processor
-from ra.models.recognizers import SCRATCH, Ensemble, Recognizer, build_recognizer, freeze
+from ra.models.recognizers import (
+    SCRATCH,
+    Ensemble,
+    Recognizer,
+    build_recognizer,
+    check_crop,
+    freeze,
+)
 from ra.models.released import import_checkpoint
 from ra.objectives import OBJECTIVES, Classification, Objective, canonical_mode
 from ra.progress import Progress
@@ -100,7 +108,7 @@ def run_train_recognizer(
     split = source.open("train")
     names = list(split.info.classes)
     if start is not None:
-        weights = read_header(start)["weights"]
+        weights = read_header(start, "recognizer")["weights"]
     header = {"arch": arch, "classes": names, "weights": weights}
     header |= {"dataset": split.info.name, "data_digest": split.info.digest}
     torch.manual_seed(runtime.seed)
@@ -110,15 +118,17 @@ def run_train_recognizer(
         recognizer = build_recognizer(arch, len(names))
     else:
         recognizer = pretrained_recognizer(arch, names, weights, classes)
+    check_crop(recognizer, arch, split.info.crop)
     processor, task = None, None
     if model is not None:
-        given_by = read_header(model)
+        given_by = read_header(model, "processor")
         task = build_task(given_by["task"], **given_by.get("task_settings", {}))
         processor = load_processor(model)
         about = ("dataset", "task", "objective", "lambda", "recognizer", "seed")
         header["learned_through"] = {key: given_by.get(key) for key in about}
     settings = settings_of(schedule, runtime, name=f"R {arch}", **header)
     with (
+        _held(save_dir),
         device.use() as where,
         join(where) as team,
         _tracked("train-recognizer", settings, save_dir, where) as run,
@@ -212,6 +222,7 @@ def run_train(
         transformer=transformer if "transformer" in networks else None,
     )
     with (
+        _held(save_dir),
         device.use() as where,
         join(where) as team,
         _tracked("train", settings, save_dir, where) as run,
@@ -276,19 +287,36 @@ def _training_recognizer(arch: str, path: Path | None, info: DatasetInfo) -> nn.
     """The fixed R: a stored one, or a pretrained one by name or YAML file."""
     if path is None or is_own(path):
         name = arch if path is None else str(path)
-        return freeze(pretrained_recognizer(name, list(info.classes), PAPER_WEIGHTS))
-    return freeze(_stored_recognizer(path, info))
+        recognizer = pretrained_recognizer(name, list(info.classes), PAPER_WEIGHTS)
+    else:
+        name, recognizer = str(path), _stored_recognizer(path, info)
+    check_crop(recognizer, name, info.crop)
+    return freeze(recognizer)
 
 
 def _stored_recognizer(path: Path, info: DatasetInfo) -> Recognizer:
     """R from ``path``, if it knows the classes of the data."""
-    header = read_header(path)
+    header = read_header(path, "recognizer")
     if header["classes"] != list(info.classes):
         raise UserError(
             f"{path}: knows {len(header['classes'])} classes, which are not the "
             f"{len(info.classes)} of {info.root}; train or import R on this data"
         )
     return load_recognizer(path)
+
+
+@contextmanager
+def _held(save_dir: Path) -> Iterator[None]:
+    """A training's folder, held by the leader for its team.
+
+    The resume state goes last of all: a kill while MLflow is being told costs no training.
+    """
+    if not is_leader():
+        yield
+        return
+    with alone(save_dir):
+        yield
+        _state(save_dir).unlink(missing_ok=True)
 
 
 def _tracked(kind: str, settings: dict[str, Any], save_dir: Path, where: torch.device, **more):
@@ -336,7 +364,7 @@ def _train(objective: Objective, crops, schedule, runtime, place, settings, run)
 
 
 def _finish(save_dir, modules: dict[str, nn.Module], header, history, run) -> None:
-    """Write models and history, hand them to MLflow, drop the resume state."""
+    """Write models and history, hand them to MLflow."""
     for kind, module in modules.items():
         path = save_dir / f"{kind}.safetensors"
         save_model(path, module, {"kind": kind, **header})
@@ -345,7 +373,6 @@ def _finish(save_dir, modules: dict[str, nn.Module], header, history, run) -> No
     with atomic(save_dir / "training.csv") as temporary:
         pd.DataFrame(history, columns=columns).to_csv(temporary, index=False)
     run.log_artifact(save_dir / "training.csv")
-    _state(save_dir).unlink(missing_ok=True)
 
 
 def run_import_checkpoint(
@@ -379,7 +406,7 @@ def run_evaluate(
 ) -> None:
     """Judge P (None: no processing) by every R; write evaluation.csv, images.csv and pictures."""
     split = source.open("val")
-    header = read_header(model) if model else {}
+    header = read_header(model, "processor", "transformer") if model else {}
     if model and task_name and header["task"] != task_name:
         raise UserError(f"{model}: trained for task {header['task']}, not {task_name}")
     task_name = task_name or header.get("task")
@@ -423,7 +450,7 @@ def judge(name: str, info: DatasetInfo) -> tuple[str, nn.Module]:
     if is_own(path):
         return path.stem, _training_recognizer(name, path, info)
     stored = path if path.suffix == ".safetensors" else None
-    arch = read_header(stored)["arch"] if stored else name
+    arch = read_header(stored, "recognizer")["arch"] if stored else name
     return arch, _training_recognizer(arch, stored, info)
 
 

@@ -6,6 +6,8 @@ batch into losses. Every loss is a mean over the batch; the image loss is the MS
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -147,7 +149,7 @@ class Classification(Objective):
 def canonical_mode(mode: str, weight: float) -> str:
     """The objective's name in results: ``ra`` with lambda 0 is plain, spellings are unified."""
     objective = OBJECTIVES.get(mode)
-    if weight < 0:
+    if not 0 <= weight < math.inf:
         raise UserError(f"--l: lambda is {weight}; it must be 0 or more")
     if objective is RecognitionAware and weight == 0:
         return "plain"

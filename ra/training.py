@@ -66,8 +66,12 @@ class Schedule:
             raise UserError(f"optimizer: '{self.optimizer}' is none of {', '.join(OPTIMIZERS)}")
         if self.lr_schedule not in ("step", "cosine"):
             raise UserError(f"lr_schedule: '{self.lr_schedule}' is neither step nor cosine")
-        if self.epochs < 1 or self.batch_size < 1 or self.lr <= 0:
+        if self.epochs < 1 or self.batch_size < 1 or not 0 < self.lr < math.inf:
             raise UserError("epochs and batch_size must be at least 1 and lr above 0")
+        if not 0 < self.lr_gamma <= 1:
+            raise UserError(f"lr_gamma: {self.lr_gamma} is not in (0, 1]")
+        if self.warmup < 0 or not 0 <= self.weight_decay < math.inf:
+            raise UserError("warmup and weight_decay must be 0 or more")
 
     def lr_at(self, step: int, steps_per_epoch: int) -> float:
         """Learning rate of a step, counted from 0."""
@@ -96,6 +100,12 @@ class Runtime:
     precision: str = "fp32"
     checkpoint_seconds: float = 60.0
     log_steps: int = 50
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**60:
+            raise UserError(f"seed: {self.seed} is not in 0..2^60")
+        if self.workers < 0 or not self.checkpoint_seconds >= 0:
+            raise UserError("workers and checkpoint_seconds must be 0 or more")
 
 
 class Diverged(UserError):
@@ -290,8 +300,12 @@ def _save(state, networks, optimizer, settings, step, history, meter) -> None:
         "optimizer": optimizer.state_dict(),
         "rng": torch.get_rng_state(),
     }
-    with atomic(state) as temporary:
-        torch.save(content, temporary)
+    with atomic(state) as temporary, open(temporary, "wb") as handle:
+        try:
+            torch.save(content, handle)
+        except RuntimeError as error:
+            # torch hides the file's error (a full disk) behind one of its own.
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def _restore(state, objective, optimizer, settings, device):
@@ -300,15 +314,17 @@ def _restore(state, objective, optimizer, settings, device):
         return 0, [], None
     try:
         content = torch.load(state, map_location="cpu", weights_only=True)
+        _check_settings(state, json.loads(content["settings"]), settings)
+        for name, module in objective.modules.items():
+            module.load_state_dict(content["modules"][name])
+        optimizer.load_state_dict(content["optimizer"])
+        torch.set_rng_state(content["rng"])
+    except (UserError, OSError, MemoryError):
+        raise
     except Exception as error:  # whatever a damaged file makes torch raise
         raise UserError(
-            f"{state}: unreadable resume state ({type(error).__name__}); delete it"
+            f"{state}: unreadable resume state ({type(error).__name__}); delete it to begin anew"
         ) from None
-    _check_settings(state, json.loads(content["settings"]), settings)
-    for name, module in objective.modules.items():
-        module.load_state_dict(content["modules"][name])
-    optimizer.load_state_dict(content["optimizer"])
-    torch.set_rng_state(content["rng"])
     print(f"resuming from step {content['step']} ({state})", file=sys.stderr)
     return content["step"], content["history"], content["partial"]
 

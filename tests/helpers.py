@@ -59,13 +59,22 @@ def write_evaluation(
 
 
 def snakemake(folder: Path, *arguments: object) -> subprocess.CompletedProcess:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "RA_"))}
+    command = snakemake_command(folder, *arguments)
+    return subprocess.run(
+        command, capture_output=True, text=True, env=clean_environment(), cwd=folder
+    )
+
+
+def snakemake_command(folder: Path, *arguments: object) -> list[str]:
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
     command += ["--directory", folder, "--cores", "2", *arguments]
     command += ["--workflow-profile", ROOT / "workflow/profiles/default"]
-    return subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, env=environment, cwd=folder
-    )
+    return [str(part) for part in command]
+
+
+def clean_environment() -> dict[str, str]:
+    """Ours, without what would direct tracking elsewhere."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "RA_"))}
 
 
 def planned(run: subprocess.CompletedProcess) -> dict[str, int]:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from ra import __version__
 from ra.cli import analysis_transfer, bench, black_box, boundaries, core, report, use
 from ra.cli.flags import Parser
-from ra.errors import UserError
+from ra.errors import one_line
 
 # Each module adds its commands; what a command needs is imported when it runs.
 MODULES = (core, use, report, bench, analysis_transfer, boundaries, black_box)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one ``ra`` command; a user's mistake is one line on stderr and exit code 1."""
+    """Run one ``ra`` command; what a user can mend is one line on stderr and exit code 1.
+
+    Ctrl-C ends it with 130, SIGTERM with 143; a fault of this program keeps its traceback.
+    """
     options = _parser().parse_args(arguments)
     if getattr(options, "threads", 0):
         # Before torch is imported: its thread pools read this once.
@@ -24,13 +30,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.quiet:
         os.environ["RA_QUIET"] = "1"  # processes that it starts are quiet as well
     try:
-        return options.run(options) or 0
-    except UserError as error:
-        print(f"ra {options.command}: error: {error}", file=sys.stderr)
-        return 1
+        with _terminable():
+            return options.run(options) or 0
     except KeyboardInterrupt:
-        print(f"ra {options.command}: interrupted", file=sys.stderr)
+        _say(f"ra {options.command}: interrupted")
         return 130
+    except Terminated as stopped:
+        _say(f"ra {options.command}: terminated")
+        return stopped.code
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        _say(f"ra {options.command}: error: {line}")
+        return 1
+
+
+class Terminated(SystemExit):
+    """SIGTERM outside of a training, which has its own way to stop."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM as an exception, so that no temporary file stays and MLflow is told."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _frame: object) -> None:
+        raise Terminated(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _say(line: str) -> None:
+    """To stderr, which may be a log on the disk that is full."""
+    with suppress(OSError):
+        print(line, file=sys.stderr)
+        sys.stderr.flush()
 
 
 def _parser() -> Parser:

@@ -81,8 +81,7 @@ def prepare(
     Raises:
         UserError: a missing folder, classes that differ between the splits, bad images.
     """
-    if resize is not None and resize < crop:
-        raise UserError(f"resize: {resize} px is smaller than the crop of {crop} px")
+    check_sizes(resize, crop)
     classes = find_classes(root)
     read = partial(_read, root=root, resize=resize, smallest=crop)
     out.mkdir(parents=True, exist_ok=True)
@@ -111,6 +110,14 @@ def prepare(
         if not decode:
             (out / f"{split}.bin").unlink()
     return info
+
+
+def check_sizes(resize: int | None, crop: int) -> None:
+    """UserError where no crop of ``crop`` pixels fits into images of ``resize``."""
+    if crop < 1:
+        raise UserError(f"crop: {crop} px; it must be at least 1")
+    if resize is not None and resize < crop:
+        raise UserError(f"resize: {resize} px is smaller than the crop of {crop} px")
 
 
 def read_info(directory: Path) -> DatasetInfo:

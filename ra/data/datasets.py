@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ra.data.cache import DatasetInfo, find_classes, find_images, read_info
+from ra.data.cache import DatasetInfo, check_sizes, find_classes, find_images, read_info
 from ra.data.degradations import VALIDATION, Key, random_generator
 from ra.data.images import BadImage, read_image
 from ra.errors import UserError
@@ -47,15 +48,23 @@ class ImageSplit:
 
     def __init__(self, directory: Path, split: str) -> None:
         self.info = read_info(directory)
-        with open(directory / f"{split}.csv", newline="", encoding="utf-8") as rows:
-            table = list(csv.DictReader(rows))
-        self.paths = [row["path"] for row in table]
-        self.labels = np.array([int(row["label"]) for row in table])
-        self._shapes = [(int(row["height"]), int(row["width"]), 3) for row in table]
-        self._offsets = [int(row["offset"]) for row in table]
+        manifest, pixels = directory / f"{split}.csv", directory / f"{split}.bin"
+        try:
+            with open(manifest, newline="", encoding="utf-8") as rows:
+                table = list(csv.DictReader(rows))
+            self.paths = [row["path"] for row in table]
+            self.labels = np.array([int(row["label"]) for row in table])
+            self._shapes = [(int(row["height"]), int(row["width"]), 3) for row in table]
+            self._offsets = [int(row["offset"]) for row in table]
+        except (KeyError, TypeError, ValueError):
+            table = []
+        if len(table) != self.info.images[split] or not table:
+            raise UserError(f"{manifest}: damaged; run 'ra prepare' again")
         self._pixels = None
         if self.info.decoded:
-            self._pixels = np.memmap(directory / f"{split}.bin", dtype=np.uint8, mode="r")
+            if pixels.stat().st_size != self._offsets[-1] + math.prod(self._shapes[-1]):
+                raise UserError(f"{pixels}: damaged; run 'ra prepare' again")
+            self._pixels = np.memmap(pixels, dtype=np.uint8, mode="r")
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -72,6 +81,7 @@ class FolderSplit:
     """A split of a plain folder with ``train/`` and ``val/``, as the released script takes it."""
 
     def __init__(self, root: Path, split: str, resize: int | None, crop: int) -> None:
+        check_sizes(resize, crop)
         classes = find_classes(root)
         files = list(find_images(root, split, classes))
         self.info = DatasetInfo(

@@ -26,7 +26,8 @@ def read_image(path: Path, resize: int | None = None, smallest: int = 1) -> np.n
         uint8 (H, W, 3).
 
     Raises:
-        BadImage: unreadable, a decompression bomb, or a side below ``smallest`` pixels.
+        BadImage: unreadable, too large before or after resizing, of floating-point pixels, or
+            with a side below ``smallest`` pixels.
     """
     try:
         with warnings.catch_warnings():
@@ -36,11 +37,18 @@ def read_image(path: Path, resize: int | None = None, smallest: int = 1) -> np.n
                 image = to_rgb(ImageOps.exif_transpose(opened))
     except Image.DecompressionBombError:
         raise BadImage("has too many pixels to decode safely") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except (BadImage, MemoryError):
+        raise
+    except Exception as error:  # a damaged file makes PIL's decoders raise nearly anything
         reason = "is not an image" if "cannot identify" in str(error) else str(error)
         raise BadImage(f"cannot be read: {reason}".replace("\n", " ")) from None
     if resize is not None:
-        image = image.resize(resized(image.size, resize), Image.Resampling.BILINEAR)
+        size = resized(image.size, resize)
+        if size[0] * size[1] > Image.MAX_IMAGE_PIXELS:
+            raise BadImage(
+                f"is {image.width}x{image.height} px: too long and narrow to resize to {resize} px"
+            )
+        image = image.resize(size, Image.Resampling.BILINEAR)
     if min(image.size) < smallest:
         raise BadImage(f"is {image.width}x{image.height} px, smaller than the {smallest}-px crop")
     return np.asarray(image)
@@ -48,6 +56,8 @@ def read_image(path: Path, resize: int | None = None, smallest: int = 1) -> np.n
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any mode PIL decodes -> RGB; 16 and 32-bit grey are scaled, not clipped."""
+    if image.mode == "F":
+        raise BadImage("has floating-point pixels, whose range is unknown; save it with 8 bits")
     if image.mode.startswith("I;16") or image.mode == "I":
         grey = np.asarray(image).astype(np.float32) / 257
         image = Image.fromarray(grey.clip(0, 255).round().astype(np.uint8))

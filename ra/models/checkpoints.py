@@ -32,6 +32,9 @@ def save_model(path: Path, module: nn.Module, header: dict[str, Any]) -> None:
     if isinstance(module, Recognizer) and not module.header:
         raise UserError(f"{path}: an R that is a program is not copied; name its YAML file instead")
     state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    bad = [name for name, value in state.items() if not value.isfinite().all()]
+    if bad:
+        raise UserError(f"{path}: NaN or infinite weights in {bad[0]}: training diverged; lower lr")
     network = {"network": module.header} if hasattr(module, "header") else {}
     text = json.dumps(
         {"format": FORMAT, "version": __version__, **network, **header}, sort_keys=True
@@ -43,10 +46,10 @@ def save_model(path: Path, module: nn.Module, header: dict[str, Any]) -> None:
         raise UserError(f"{path}: cannot be written ({error})") from None
 
 
-def read_header(path: Path) -> dict[str, Any]:
-    """The header of a model file; UserError where there is none."""
+def read_header(path: Path, *kinds: str) -> dict[str, Any]:
+    """The header of a model file; UserError where there is none, or of none of these ``kinds``."""
     with _opened(path) as stored:
-        return _header(path, stored)
+        return _header(path, stored, kinds)
 
 
 def load_processor(path: Path, device: str | torch.device = "cpu") -> nn.Module:
@@ -96,7 +99,7 @@ def _hint(path: Path) -> str:
     return "; it looks like a file of torch.save: try ra import-checkpoint" if foreign else ""
 
 
-def _header(path: Path, stored: Any) -> dict[str, Any]:
+def _header(path: Path, stored: Any, kinds: tuple[str, ...]) -> dict[str, Any]:
     try:
         header = json.loads((stored.metadata() or {})[KEY])
         header["kind"]
@@ -104,14 +107,14 @@ def _header(path: Path, stored: Any) -> dict[str, Any]:
         raise UserError(f"{path}: safetensors without the header of ra; not made by ra") from None
     if header.get("format", FORMAT) > FORMAT:
         raise UserError(f"{path}: made by ra {header['version']}, which is newer; update ra")
+    if kinds and header["kind"] not in kinds:
+        raise UserError(f"{path}: is a {header['kind']}, not a {' or '.join(kinds)}")
     return header
 
 
 def _read(path: Path, kinds: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     with _opened(path) as stored:
-        header = _header(path, stored)
-        if header["kind"] not in kinds:
-            raise UserError(f"{path}: is a {header['kind']}, not a {' or '.join(kinds)}")
+        header = _header(path, stored, kinds)
         return header, {name: stored.get_tensor(name) for name in stored.keys()}
 
 

@@ -125,6 +125,23 @@ def freeze(recognizer: Recognizer | Ensemble) -> Recognizer | Ensemble:
     return recognizer.eval().requires_grad_(False)
 
 
+def check_crop(recognizer: Recognizer, name: str, crop: int) -> None:
+    """UserError where ``recognizer`` cannot read images of ``crop`` pixels: too small for it."""
+    was_training = recognizer.training
+    try:
+        with torch.no_grad():
+            recognizer.eval()(torch.full((1, 3, crop, crop), 0.5))
+    except MemoryError:
+        raise
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise UserError(
+            f"{name}: cannot read images of {crop} px ({reason}); change crop"
+        ) from None
+    finally:
+        recognizer.train(was_training)
+
+
 def list_recognizers() -> list[str]:
     """Names of torchvision's classifiers; timm's come as ``timm:NAME``."""
     return torchvision.models.list_models(module=torchvision.models)

@@ -6,7 +6,8 @@ from datetime import datetime
 from pathlib import Path
 
 from ra.config import load_config
-from ra.errors import UserError
+from ra.errors import UserError, one_line
+from ra.files import alone
 from ra.objectives import OBJECTIVES
 from ra.tracking import default_uri
 
@@ -49,6 +50,17 @@ localrules:
     fetch_weights,
     table,
     transfer,
+
+
+# In place of Snakemake's lock (see workflow/profiles/default): released however this ends.
+RUNNING = alone(CONFIG.results)
+
+
+onstart:
+    try:
+        RUNNING.__enter__()
+    except (UserError, OSError) as error:
+        raise WorkflowError(one_line(error))
 
 
 wildcard_constraints:

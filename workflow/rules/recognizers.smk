@@ -44,6 +44,7 @@ rule train_recognizer:
     threads: CONFIG.runtime["threads"]
     resources:
         **training_resources(),
+        checkpoint_seconds=CONFIG.runtime["checkpoint_seconds"],
     params:
         schedule=lambda wildcards: flags(CONFIG.recognizer_schedules[wildcards.arch]),
         weights=CONFIG.weights,
@@ -56,4 +57,5 @@ rule train_recognizer:
         " --weights {params.weights:q} {params.schedule} --precision {params.precision}"
         " --threads {params.threads} --workers {resources.workers} --device {resources.device}"
         " --jobs-per-gpu {resources.jobs_per_gpu}"
+        " --checkpoint-seconds {resources.checkpoint_seconds}"
         " --save-dir $(dirname {output.model:q}) 2> {log:q}"

@@ -1,0 +1,213 @@
+"""Kill a small experiment at random moments, run the same command again, compare with a whole run.
+
+    python tests/reliability/kill_test.py --moments 50
+
+At each moment the process group of snakemake and its jobs is frozen (SIGSTOP), looked at, and
+killed (SIGKILL). Checked: the same command goes on without any step by hand; every file under its
+final name is whole at each moment and equal to that of an uninterrupted run; what a killed
+training had not saved is at most one checkpoint interval old; tables and models are bit-identical
+in the end. Prints the figures as JSON; exit code 1 where one of them is not as it must be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from helpers import clean_environment, snakemake_command, write_images  # noqa: E402
+
+from ra import spool  # noqa: E402
+
+INTERVAL_S = 1.0  # between saved states
+SAVING_S = 1.0  # a step, a save and a busy machine, beside the interval
+TIMES = ["seconds", "images_per_s"]
+SCHEDULE = {"epochs": 250, "batch_size": 8, "lr": 1e-3}
+CONFIG = {
+    "dataset": "tiny",
+    "images": {"resize": 32, "crop": 32},
+    "tasks": {"sr": None},
+    "recognizers": {
+        "train": ["mobilenet_v3_small"],
+        "evaluate": ["mobilenet_v3_small"],
+        "schedule": {**SCHEDULE, "epochs": 30},
+    },
+    "processor": {"channels": 4, "blocks": 1, "schedule": SCHEDULE},
+    "objectives": {"plain": 0, "ra": 1e-3},
+    "runtime": {"checkpoint_seconds": INTERVAL_S, "device": "cpu"},
+}
+
+
+class Fault(Exception):
+    """Something was lost, half-written, or needed a hand."""
+
+
+def start(folder: Path) -> subprocess.Popen:
+    with open(folder / "snakemake.log", "a") as log:
+        return subprocess.Popen(
+            snakemake_command(folder),
+            cwd=folder,
+            env={**clean_environment(), "OMP_NUM_THREADS": "1"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def experiment(folder: Path, photos: Path) -> Path:
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump({**CONFIG, "data": str(photos)}))
+    return folder
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    """Every result under its final name; times are left out of training.csv."""
+    found = {}
+    for path in sorted((folder / "results").rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if hidden or "mlartifacts" in path.parts:
+            continue
+        if path.name == "training.csv":
+            text = pd.read_csv(path).drop(columns=TIMES).to_csv()
+            found[str(path.relative_to(folder))] = text.encode()
+        elif path.suffix in (".csv", ".md", ".json", ".safetensors", ".bin", ".png"):
+            found[str(path.relative_to(folder))] = path.read_bytes()
+    return {name: data for name, data in found.items() if not name.endswith("run.json")}
+
+
+def unsaved_s(folder: Path, now: float) -> list[float]:
+    """Of each training that runs: how old its last saved state (or its beginning) is, in s."""
+    ages = []
+    for path, begin in spool.journals(folder / "results/.spool"):
+        if begin["tags"]["ra.kind"] == "evaluate" or not spool.is_live(path):
+            continue
+        if any(event["event"] == "metrics" and "train_s" in event["values"]
+               for event, _ in spool.read(path, 0)):  # fmt: skip
+            continue  # trained; it stores and judges its models
+        saved = [
+            state.stat().st_mtime
+            for state in (folder / "results").rglob("state.pt")
+            if json.loads((state.parent / "run.json").read_text())["run_id"] == begin["run"]
+        ]
+        ages.append(now - max([begin["time"] / 1000, *saved]))
+    return ages
+
+
+def check(folder: Path, reference: dict[str, bytes]) -> None:
+    """Every file under its final name is that of the uninterrupted run; states can be read."""
+    for name, data in outputs(folder).items():
+        if reference.get(name) != data:
+            raise Fault(f"{folder / name} is not that of the uninterrupted run")
+    for state in (folder / "results").rglob("state.pt"):
+        torch.load(io.BytesIO(state.read_bytes()), weights_only=True)
+
+
+def kill(running: subprocess.Popen, folder: Path, reference: dict[str, bytes]) -> list[float]:
+    """Freeze, look, kill; returns ``unsaved_s``."""
+    os.killpg(running.pid, signal.SIGSTOP)
+    try:
+        time.sleep(0.05)
+        ages = unsaved_s(folder, time.time())
+        check(folder, reference)
+    finally:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+    return ages
+
+
+def runs_of(folder: Path) -> list[tuple[str, str]]:
+    """(name, status) of every run in the experiment's store."""
+    import sqlite3
+
+    with sqlite3.connect(folder / "results/mlflow.db") as store:
+        if store.execute("PRAGMA integrity_check").fetchone() != ("ok",):
+            raise Fault("results/mlflow.db is damaged")
+        return store.execute("SELECT name, status FROM runs").fetchall()
+
+
+def uninterrupted(folder: Path, photos: Path) -> tuple[dict[str, bytes], float]:
+    """Outputs of a run that nobody kills, and its seconds."""
+    begin = time.monotonic()
+    if start(experiment(folder, photos)).wait():
+        raise Fault((folder / "snakemake.log").read_text()[-3000:])
+    return outputs(folder), time.monotonic() - begin
+
+
+def killing(place: Path, moments: int, seed: int) -> dict[str, object]:
+    """Kill ``moments`` times, over as many experiments as that takes; returns the figures."""
+    dice = random.Random(seed)
+    photos = write_images(place / "photos", size=(36, 32))
+    reference, whole_s = uninterrupted(place / "whole", photos)
+    kills, finished, ages, states_seen, attempts = 0, 0, [], 0, 0
+    while kills < moments:
+        folder = experiment(place / f"killed{finished}", photos)
+        while True:
+            attempts += 1
+            running = start(folder)
+            try:
+                # After the last kill the experiment comes to its end.
+                code = running.wait(dice.uniform(0, whole_s) if kills < moments else None)
+            except subprocess.TimeoutExpired:
+                ages += kill(running, folder, reference)
+                states_seen += len(list((folder / "results").rglob("state.pt")))
+                kills += 1
+                continue
+            if code:
+                raise Fault((folder / "snakemake.log").read_text()[-3000:])
+            break
+        finished += 1
+        check(folder, reference)
+        if outputs(folder).keys() != reference.keys():
+            raise Fault(f"{folder}: {outputs(folder).keys() ^ reference.keys()}")
+        if {status for _, status in runs_of(folder)} - {"FINISHED", "KILLED"}:
+            raise Fault(f"{folder}: {runs_of(folder)}")
+    litter = [str(p) for p in place.glob("killed*/results/**/.*.[0-9]*.*") if p.is_file()]
+    figures = {
+        "moments": kills,
+        "experiments_finished": finished,
+        "starts": attempts,
+        "uninterrupted_s": round(whole_s, 1),
+        "checkpoint_seconds": INTERVAL_S,
+        "trainings_killed": len(ages),
+        "oldest_unsaved_s": round(max(ages, default=0), 2),
+        "saved_states_found": states_seen,
+        "files_compared": len(reference),
+        "temporary_files_left": len(litter),
+    }
+    if max(ages, default=0) > INTERVAL_S + SAVING_S:
+        raise Fault(f"more than one checkpoint interval is lost: {figures}")
+    return figures
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--moments", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--place", type=Path, help="an empty folder (default: a temporary one)")
+    options = parser.parse_args()
+    place = options.place or Path(tempfile.mkdtemp(prefix="ra-kill-"))
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        figures = killing(place, options.moments, options.seed)
+    except Fault as fault:
+        print(f"kill_test: {fault} (everything is kept in {place})", file=sys.stderr)
+        return 1
+    print(json.dumps(figures, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
