@@ -17,13 +17,9 @@ TARGET = 1.1
 
 
 def compare(options: Options) -> list[dict[str, object]]:
-    """Rows for 1, half and all of the R's, per size and task."""
+    """Rows for 1, half and all of the R's, per size."""
     counts = sorted({1, (len(options.recognizers) + 1) // 2, len(options.recognizers)})
-    rows = []
-    for work in options.works:
-        for task in options.tasks:
-            rows += _rows(options, work, task, counts)
-    return rows
+    return [row for work in options.works for row in _rows(options, work, options.task, counts)]
 
 
 def _rows(options: Options, work: Work, task: str, counts: list[int]) -> list[dict[str, object]]:

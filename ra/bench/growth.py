@@ -30,8 +30,8 @@ FLAT = 1.1  # memory at 16x, at most this many times that at 4x
 
 
 def compare(options: Options) -> list[dict[str, object]]:
-    """Growth at the first of the sizes and tasks, with the first objective that reads an R."""
-    work, task = options.works[0], options.tasks[0]
+    """Growth at the first of the sizes, with the first objective that reads an R."""
+    work, task = _smallest(options), options.task
     mode = next((name for name in options.objectives if name != "plain"), "plain")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ra.bench.growth"])
@@ -43,14 +43,14 @@ def compare(options: Options) -> list[dict[str, object]]:
         ("R's, evaluate", partial(_evaluate_recognizers, options, work, task)),
         ("P's, train", partial(_train_several, options, work, task, mode)),
     ):
-        rows += _growth(what, measure, context, options.repeats)
+        rows.append(_growth(what, measure, context, options.repeats))
     return rows
 
 
 def sharing(options: Options) -> list[dict[str, object]]:
     """Pages of one cache in the memory of several jobs that read all of it at once."""
-    work = options.works[0]
-    data = prepared(options, work.crop, 16 * work.batch_size * work.steps)
+    work = _smallest(options)
+    data = prepared(options, work.crop, FACTORS[-1] * work.batch_size * work.steps)
     context = multiprocessing.get_context("forkserver")
     together = context.Barrier(READERS)
     queue = context.Queue()
@@ -79,7 +79,8 @@ def sharing(options: Options) -> list[dict[str, object]]:
 
 def epochs(options: Options) -> list[dict[str, object]]:
     """The first epoch, its cache not yet in memory, against the second, and the decoding."""
-    work, task = options.works[0], options.tasks[0]
+    work, task = _smallest(options), options.task
+    work = _scaled(work, FACTORS[-1])
     first, second, decode = [], [], []
     for repeat in range(options.repeats):
         source = training_crops(options, work, task).split.info
@@ -121,8 +122,8 @@ def forget(path: Path) -> None:
     os.close(handle)
 
 
-def _growth(what: str, measure, context, repeats: int) -> list[dict[str, object]]:
-    """One row per factor: shortest seconds and largest memory (MiB), each time a new process."""
+def _growth(what: str, measure, context, repeats: int) -> dict[str, object]:
+    """Per factor the shortest seconds and largest memory (MiB), each time a new process."""
     seconds: dict[int, float] = {}
     loaded, peak = {}, {}
     for _ in range(repeats):
@@ -131,37 +132,41 @@ def _growth(what: str, measure, context, repeats: int) -> list[dict[str, object]
                 took, before, most = pool.submit(_measured, measure, factor).result()
             seconds[factor] = min(took, seconds.get(factor, took))
             loaded[factor], peak[factor] = before, max(most, peak.get(factor, 0.0))
-    rows = [
-        {
-            "what": what,
-            "factor": factor,
-            "s": seconds[factor],
-            "loaded MiB": loaded[factor],
-            "peak MiB": peak[factor],
-        }
-        for factor in FACTORS
-    ]
     # Against the step before, not the first: fixed costs weigh on the smallest most.
     slope = (seconds[16] / 16) / (seconds[4] / 4)
-    rows[-1] |= {"s per unit, 16x to 4x": slope, **_named(verdict(slope, LINEAR, False), "s")}
     # What is loaded before the work begins is the weights: they grow with the number of R's.
     flat = (peak[16] - loaded[16] + loaded[4]) / peak[4]
-    rows[-1] |= {"memory, 16x to 4x": flat, **_named(verdict(flat, FLAT, False), "memory")}
-    return rows
+    return {
+        "growing": what,
+        **{f"s {factor}x": seconds[factor] for factor in FACTORS},
+        "s per unit, 16x : 4x": slope,
+        **_named("s", verdict(slope, LINEAR, at_least=False)),
+        **{f"loaded MiB {factor}x": loaded[factor] for factor in FACTORS},
+        **{f"peak MiB {factor}x": peak[factor] for factor in FACTORS},
+        "MiB, 16x : 4x": flat,
+        **_named("MiB", verdict(flat, FLAT, at_least=False)),
+    }
 
 
-def _named(told: dict[str, object], what: str) -> dict[str, object]:
+def _named(what: str, told: dict[str, object]) -> dict[str, object]:
     return {f"{what} {key}": value for key, value in told.items()}
 
 
 def _measured(measure, factor: int) -> tuple[float, float, float]:
     """(seconds, MiB before, peak MiB) of the work that ``measure(factor)`` sets up."""
     torch.set_num_threads(1)
+    measure(1)()  # what is imported or allocated once
     run = measure(factor)
     begin = time.perf_counter()
     with PeakMemory() as memory:
         run()
     return time.perf_counter() - begin, memory.start, memory.peak
+
+
+def _smallest(options: Options) -> Work:
+    """A quarter of the first size's steps; the largest factor makes four times as many of it."""
+    work = options.works[0]
+    return replace(work, steps=max(1, work.steps // 4))
 
 
 def _scaled(work: Work, factor: int) -> Work:

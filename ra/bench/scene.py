@@ -64,6 +64,11 @@ class Options:
     precision: str
     workers: int
 
+    @property
+    def task(self) -> str:
+        """Where one task is enough: the last, by default the dearest to degrade."""
+        return self.tasks[-1]
+
     def runtime(self, checkpoint_seconds: float = 60.0) -> Runtime:
         return Runtime(
             workers=self.workers,

@@ -60,12 +60,18 @@ def _size_flags(group) -> None:
         "--steps",
         type=int,
         nargs="+",
-        default=[16, 8, 4],
+        default=[6, 2, 2],
         metavar="N",
         help="steps (evaluation: batches) of one timed part",
     )
     group.add_argument("--repeats", type=int, default=3, help="timed parts of each way, in turn")
-    group.add_argument("--tasks", nargs="+", default=["sr", "dn", "jpeg"], metavar="TASK")
+    group.add_argument(
+        "--tasks",
+        nargs="+",
+        default=["sr", "dn", "jpeg"],
+        metavar="TASK",
+        help="evaluation and growth take the last one",
+    )
     group.add_argument(
         "--objectives",
         nargs="+",

@@ -25,7 +25,8 @@ def test_every_comparison_writes_a_table(tmp_path, capsys):
     assert list(tables["training"].objective) == ["plain", "ra_unsupervised"]
     assert list(tables["released"].what) == ["training", "evaluation, 2 R"]
     assert list(tables["evaluation"]["R's"]) == [1, 2]
-    assert list(tables["growth"].factor) == 5 * [1, 4, 16]
+    assert len(tables["growth"]) == 5
+    assert set(tables["growth"]["s met"]) | set(tables["growth"]["MiB met"]) <= {"yes", "no"}
     for name in ("training", "released", "evaluation", "epochs"):
         ratios = tables[name]
         assert (ratios["min"] <= ratios["median"]).all(), name
