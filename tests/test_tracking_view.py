@@ -123,6 +123,30 @@ def test_nothing_that_is_registered_is_a_pickle(store):
     assert not [name for name in files if name.endswith((".pkl", ".pth", ".pt", ".pyc"))]
 
 
+def test_a_delivery_that_is_repeated_makes_no_second_version(client, store, runs):
+    from ra.tracking_models import register
+
+    run = runs["sr ra l=0.001 resnet18 seed0"].info.run_id
+    files = [str(store[1] / "processor.safetensors")]
+    event = {"name": MODEL, "files": files, "description": "a P", "tags": {}}
+    register(client, run, event)
+    assert len(client.search_model_versions(f"name = '{MODEL}'")) == 1
+
+
+def test_the_dag_has_failed_if_one_of_its_runs_has(client, store, monkeypatch):
+    monkeypatch.setenv("RA_DAG_ID", "20260101-130000-fedcba")
+    uri = store[0]
+    with pytest.raises(ValueError), tracking.start_run("one", "train", {}, {}, uri):
+        raise ValueError("diverged")
+    with tracking.start_run("two", "train", {}, {}, uri):
+        pass
+    assert tracking.deliver(store[1] / "results/.spool", uri) == 0
+    experiment = client.get_experiment_by_name("ra").experiment_id
+    found = client.search_runs([experiment], "tags.`ra.dag` = '20260101-130000-fedcba'")
+    status = {run.info.run_name: run.info.status for run in found}
+    assert status == {"DAG 20260101-130000-fedcba": "FAILED", "one": "FAILED", "two": "FINISHED"}
+
+
 def test_a_model_that_is_not_there_is_one_line(store, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store[0])
     assert main(["process", "--model", "models:/none/1", "x.png", str(tmp_path)]) == 1

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from browser import chromium, needs_browser
 from helpers import snakemake
 from PIL import Image
 
@@ -94,17 +95,32 @@ def test_an_evaluation_is_linked_to_the_training_it_judges(runs):
     assert stored == {"evaluation.csv", "accuracy.png", "strip.png"}
 
 
-def test_both_reports_are_written(tiny):
-    """The page of `ra report`, and Snakemake's own with its categories; each is one file."""
+@pytest.fixture(scope="module")
+def reports(tiny):
+    """The page of `ra report`, and Snakemake's own report."""
     place, _ = tiny
-    run = snakemake(place, "report", "tables")
-    assert run.returncode == 0, run.stderr[-3000:]
-    page = (place / "results/report/report.html").read_text()
-    table = pd.read_csv(place / "results/tables/sr.csv", index_col=0)
-    assert f">{table.loc['RA Processing', 'squeezenet1_1']:.1f}<" in page
-    run = snakemake(place, "--report", "results/all.html", "report", "tables")
-    assert run.returncode == 0, run.stderr[-3000:]
-    whole = (place / "results/all.html").read_text()
-    for category in ("Tables", "Image quality", "Transfer", "Visual strips"):
-        assert f'"{category}"' in whole
-    assert "Validation images as R gets them" in whole
+    for arguments in (["report", "tables"], ["--report", "results/all.html", "report", "tables"]):
+        run = snakemake(place, *arguments)
+        assert run.returncode == 0, run.stderr[-3000:]
+    return place / "results/report/report.html", place / "results/all.html"
+
+
+def test_the_report_has_the_numbers_of_the_table(tiny, reports):
+    table = pd.read_csv(tiny[0] / "results/tables/sr.csv", index_col=0)
+    value = table.loc["RA Processing", "squeezenet1_1"]
+    assert f">{value:.1f}<" in reports[0].read_text()
+
+
+@needs_browser
+def test_snakemakes_report_shows_pictures_by_category(reports):
+    with chromium() as browser:
+        browser.open(reports[1].as_uri())
+        said = browser.wait_for_text("Visual strips")
+        assert "Every P is evaluated once" in said
+        assert all(name in said for name in ("Tables", "Image quality", "Transfer"))
+        links = "[...document.querySelectorAll('a')]"
+        browser.run(f"{links}.find(a => a.innerText.trim() == 'Visual strips').click()")
+        browser.wait_for_text("ra_transformer", "no processing")
+        eye = "[...document.querySelectorAll('a')].find(a => a.getAttribute('iconname') == 'eye')"
+        browser.run(f"{eye}.click()")
+        browser.wait("return [...document.images].some(i => i.naturalWidth > 500)")
