@@ -33,11 +33,23 @@ def atomic(path: Path | str) -> Iterator[Path]:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename is None or os.fspath(error.filename) == os.fspath(temporary):
-            error.filename = os.fspath(path)
-        raise
+        if error.filename is not None and os.fspath(error.filename) == os.fspath(temporary):
+            error.filename = None
+        with named(path):
+            raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """An OSError that names no file, as one of a write does, names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 def _clear(path: Path) -> None:

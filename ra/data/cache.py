@@ -24,7 +24,7 @@ import numpy as np
 
 from ra.data.images import EXTENSIONS, BadImage, read_image
 from ra.errors import UserError
-from ra.files import write_json, write_text
+from ra.files import named, write_json, write_text
 from ra.progress import Progress
 
 SPLITS = ("train", "val")
@@ -203,6 +203,7 @@ def _write_part(part, files, read, decode, on_bad_image, workers) -> tuple[int, 
     start, count, offset = _recover(part, files, decode)
     bad = []
     with (
+        named(_pixels(part)),
         open(_rows(part), "a", newline="", encoding="utf-8") as rows,
         open(_pixels(part), "ab") as pixels,
         Progress(

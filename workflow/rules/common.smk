@@ -11,6 +11,9 @@ from ra.files import alone
 from ra.objectives import OBJECTIVES
 from ra.tracking import default_uri
 
+if not os.access(".snakemake" if os.path.exists(".snakemake") else ".", os.W_OK):
+    raise WorkflowError(f"{os.getcwd()}: read-only, and snakemake keeps its notes here")
+
 try:
     CONFIG = load_config(config, Path(workflow.basedir, "workflow/schemas/config.schema.yaml"))
 except UserError as error:
