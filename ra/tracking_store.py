@@ -182,8 +182,8 @@ class _Courier:
                 with _locked(self.database):
                     run = self._deliver(path)
                     if not live:
-                        alone = sum(other["run"] == start["run"] for _, other in found) == 1
-                        self._settle(path, run, alone)
+                        others = [other for there, other in found if there != path]
+                        self._settle(path, run, start, others)
                 self._failures[path] = 0
 
     def _deliver(self, path: Path) -> str:
@@ -256,15 +256,20 @@ class _Courier:
 
         self._send(run, "tags", [RunTag(_name(k), v[:5000]) for k, v in tags.items()])
 
-    def _settle(self, path: Path, run: str, alone: bool) -> None:
+    def _settle(self, path: Path, run: str, start: dict, others: list[dict]) -> None:
         """Close a journal that is delivered and whose session is over.
 
-        A run left running by a session that was killed is marked so, unless another session
-        (``alone`` is False) has continued it.
+        A run left running by a session that was killed is marked so, unless another session has
+        continued it (is among the start events ``others``); likewise the DAG it was part of.
         """
-        if alone and self.client.get_run(run).info.status == "RUNNING":
-            written = int(path.stat().st_mtime * 1000)
-            self.client.set_terminated(run, "KILLED", written)
+        left = [run] if all(other["run"] != start["run"] for other in others) else []
+        dag = start["tags"].get("ra.dag")
+        if dag and all(other["tags"].get("ra.dag") != dag for other in others):
+            left.append(self._find(self._experiment(start["experiment"]), dag))
+        written = int(path.stat().st_mtime * 1000)
+        for killed in filter(None, left):
+            if self.client.get_run(killed).info.status == "RUNNING":
+                self.client.set_terminated(killed, "KILLED", written)
         spools.remove(path)
 
     def _start(self, event: Mapping[str, Any]) -> str:

@@ -151,7 +151,7 @@ def train(
         module.to(device, memory_format=torch.channels_last).train()
     optimizer = optimizer_of(objective, schedule)
     networks = objective.modules
-    step, history, partial = _restore(state, objective, optimizer, settings, device)
+    step, history, partial, rng = _restore(state, objective, optimizer, settings, device)
     objective.modules = team.wrap(networks)
     keys = TrainingKeys(
         len(crops), schedule.batch_size, schedule.epochs, runtime.seed, step, team.rank, team.world
@@ -173,6 +173,9 @@ def train(
     batches = ahead(loader(crops, keys, runtime.workers, device))
     with stop, bar, closing(batches):
         for batch in batches:
+            if rng is not None:  # only now: to begin, the loader took a number of its own
+                torch.set_rng_state(rng)
+                rng = None
             batch = batch.to(device)
             for group in optimizer.param_groups:
                 group["lr"] = schedule.lr_at(step, per_epoch)
@@ -309,24 +312,24 @@ def _save(state, networks, optimizer, settings, step, history, meter) -> None:
 
 
 def _restore(state, objective, optimizer, settings, device):
-    """(step, history, partial sums of the epoch) of the saved state, or of a new training."""
+    """(step, history, partial sums of the epoch, RNG) of the saved state, or of a new training."""
     if not state.exists():
-        return 0, [], None
+        return 0, [], None, None
     try:
         content = torch.load(state, map_location="cpu", weights_only=True)
         _check_settings(state, json.loads(content["settings"]), settings)
         for name, module in objective.modules.items():
             module.load_state_dict(content["modules"][name])
         optimizer.load_state_dict(content["optimizer"])
-        torch.set_rng_state(content["rng"])
+        step, rng = int(content["step"]), content["rng"].clone()
     except (UserError, OSError, MemoryError):
         raise
     except Exception as error:  # whatever a damaged file makes torch raise
         raise UserError(
             f"{state}: unreadable resume state ({type(error).__name__}); delete it to begin anew"
         ) from None
-    print(f"resuming from step {content['step']} ({state})", file=sys.stderr)
-    return content["step"], content["history"], content["partial"]
+    print(f"resuming from step {step} ({state})", file=sys.stderr)
+    return step, content["history"], content["partial"], rng
 
 
 def _check_settings(state: Path, before: dict, now: dict) -> None:

@@ -219,7 +219,7 @@ def test_eight_processes_from_nothing(uri, tmp_path, spools_count):
         assert not list(spool.glob("*.jsonl")) and (spool / "courier.log").read_text() == ""
 
 
-def test_kill_9_and_resume(ready, tmp_path):
+def test_kill_9_and_resume(ready, tmp_path, monkeypatch):
     code = """
 import os, sys, time
 from ra import tracking
@@ -229,19 +229,22 @@ with tracking.start_run("killed", "train", {"lr": 1}, uri=sys.argv[1]) as run:
         run.log_metrics({"loss": i}, step=i)
     os.kill(os.getpid(), 9)
 """
+    monkeypatch.setenv("RA_DAG_ID", "dag-1")
     job = start_python(code, ready)
     run_id = job.communicate()[0].strip()
     assert job.returncode == -9
     spool = tmp_path / "results/.spool"
     assert tracking.deliver(spool) == 0
-    assert runs_of(ready)["killed"].info.status == "KILLED"
+    assert {run.info.status for run in runs_of(ready).values()} == {"KILLED"}
+    assert len(runs_of(ready)) == 2  # the run, and the DAG that it was part of
+    monkeypatch.delenv("RA_DAG_ID")
     params = {"lr": 2, "new": 3}
     with tracking.start_run("killed", "train", params, uri=ready, run_id=run_id) as run:
         assert run.run_id == run_id
         for i in range(90, 200):  # from the last checkpoint on
             run.log_metrics({"loss": i}, step=i)
     killed = runs_of(ready)["killed"]
-    assert len(runs_of(ready)) == 1 and killed.info.status == "FINISHED"
+    assert len(runs_of(ready)) == 2 and killed.info.status == "FINISHED"
     assert killed.data.params == {"lr": "1", "new": "3"}
     assert {step for step, _ in steps_of(ready, killed, "loss")} == set(range(200))
     with tracking.start_run("unknown", "train", {}, uri=ready, run_id="gone") as run:

@@ -20,9 +20,14 @@ SCHEDULE = Schedule(epochs=2, batch_size=5, lr=1e-3, lr_steps=(1,))
 CPU = torch.device("cpu")
 
 
-def run(prepared, tmp_path, schedule=SCHEDULE, settings=None, log=lambda m, s: None, runtime=None):
+def run(
+    prepared, tmp_path, schedule=SCHEDULE, settings=None, log=lambda m, s: None, runtime=None,
+    dropout=0.0,
+):  # fmt: skip
     torch.manual_seed(0)
     processor = build_processor("SRResNet", 1, channels=4, blocks=1)
+    if dropout:
+        processor.block1.add_module("dropout", torch.nn.Dropout(dropout))
     crops = Crops(open_split(prepared, "train"), build_task("dn"))
     history = train(
         Plain(processor),
@@ -84,6 +89,15 @@ def test_a_resumed_training_gives_the_numbers_of_an_uninterrupted_one(prepared, 
     assert [row["image"] for row in resumed_history] == pytest.approx(
         [row["image"] for row in history], rel=1e-12
     )
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_resumed_training_draws_the_same_dropout(prepared, tmp_path, workers):
+    runtime = Runtime(checkpoint_seconds=0, log_steps=2, workers=workers)
+    whole, _ = run(prepared, tmp_path / "whole", dropout=0.2)
+    with pytest.raises(ConnectionAbortedError):
+        run(prepared, tmp_path / "cut", log=stop_after(4), dropout=0.2, runtime=runtime)
+    assert same(whole, run(prepared, tmp_path / "cut", dropout=0.2, runtime=runtime)[0])
 
 
 def test_workers_do_not_change_the_numbers(prepared, tmp_path):

@@ -1,6 +1,7 @@
 """Kill a small experiment at random moments, run the same command again, compare with a whole run.
 
     python tests/reliability/kill_test.py --moments 50
+    python tests/reliability/kill_test.py --moments 10 --signal TERM     # or INT, as Ctrl-C
 
 At each moment the process group of snakemake and its jobs is frozen (SIGSTOP), looked at, and
 killed (SIGKILL). Checked: the same command goes on without any step by hand; every file under its
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -56,10 +58,19 @@ class Fault(Exception):
     """Something was lost, half-written, or needed a hand."""
 
 
-def start(folder: Path) -> subprocess.Popen:
+@dataclass(frozen=True)
+class Experiment:
+    """What is run: its configuration, what snakemake is asked for, and by what it is ended."""
+
+    config: dict[str, object] = field(default_factory=lambda: CONFIG)
+    targets: tuple[str, ...] = ()
+    signal: signal.Signals = signal.SIGKILL
+
+
+def start(folder: Path, what: Experiment) -> subprocess.Popen:
     with open(folder / "snakemake.log", "a") as log:
         return subprocess.Popen(
-            snakemake_command(folder),
+            snakemake_command(folder, *what.targets),
             cwd=folder,
             env={**clean_environment(), "OMP_NUM_THREADS": "1"},
             stdout=log,
@@ -68,9 +79,10 @@ def start(folder: Path) -> subprocess.Popen:
         )
 
 
-def experiment(folder: Path, photos: Path) -> Path:
+def new(folder: Path, photos: Path, what: Experiment) -> Path:
+    """A folder for one experiment, nothing run yet."""
     folder.mkdir()
-    (folder / "config.yaml").write_text(yaml.safe_dump({**CONFIG, "data": str(photos)}))
+    (folder / "config.yaml").write_text(yaml.safe_dump({**what.config, "data": str(photos)}))
     return folder
 
 
@@ -139,15 +151,31 @@ def runs_of(folder: Path) -> list[tuple[str, str]]:
         return store.execute("SELECT name, status FROM runs").fetchall()
 
 
-def uninterrupted(folder: Path, photos: Path) -> tuple[dict[str, bytes], float]:
+def stop(running: subprocess.Popen, what: Experiment) -> None:
+    """Tell snakemake and its jobs to end; they have a minute to save and say so."""
+    os.killpg(running.pid, what.signal)
+    try:
+        running.wait(60)
+    except subprocess.TimeoutExpired:
+        os.killpg(running.pid, signal.SIGKILL)
+        raise Fault(f"{what.signal.name} was not heeded within 60 s") from None
+
+
+def uninterrupted(folder: Path, photos: Path, what: Experiment) -> tuple[dict[str, bytes], float]:
     """Outputs of a run that nobody kills, and its seconds."""
     begin = time.monotonic()
-    if start(experiment(folder, photos)).wait():
+    if start(new(folder, photos, what), what).wait():
         raise Fault((folder / "snakemake.log").read_text()[-3000:])
     return outputs(folder), time.monotonic() - begin
 
 
-def killing(place: Path, moments: int, seed: int, within_s: float) -> dict[str, object]:
+def killing(
+    place: Path,
+    moments: int,
+    seed: int = 0,
+    within_s: float = float("inf"),
+    what: Experiment = Experiment(),
+) -> dict[str, object]:
     """Kill ``moments`` times, over as many experiments as that takes; returns the figures.
 
     Each start of snakemake is killed after a time that is uniform in (0, ``within_s``), or comes
@@ -155,20 +183,24 @@ def killing(place: Path, moments: int, seed: int, within_s: float) -> dict[str, 
     """
     dice = random.Random(seed)
     photos = write_images(place / "photos", size=(36, 32))
-    reference, whole_s = uninterrupted(place / "whole", photos)
+    reference, whole_s = uninterrupted(place / "whole", photos, what)
     kills, finished, ages, states_seen, attempts, twice = 0, 0, [], 0, 0, 0
     while kills < moments:
-        folder = experiment(place / f"killed{finished}", photos)
+        folder = new(place / f"killed{finished}", photos, what)
         while True:
             attempts += 1
-            running = start(folder)
+            running = start(folder, what)
             try:
                 # After the last kill the experiment comes to its end.
                 code = running.wait(
                     dice.uniform(0, min(within_s, whole_s)) if kills < moments else None
                 )
             except subprocess.TimeoutExpired:
-                ages += kill(running, folder, reference)
+                if what.signal == signal.SIGKILL:
+                    ages += kill(running, folder, reference)
+                else:
+                    stop(running, what)
+                    check(folder, reference)
                 states_seen += len(list((folder / "results").rglob("state.pt")))
                 kills += 1
                 continue
@@ -186,6 +218,7 @@ def killing(place: Path, moments: int, seed: int, within_s: float) -> dict[str, 
         twice += sum(n - 1 for (_, status), n in statuses.items() if status == "FINISHED")
     litter = [str(p) for p in place.glob("killed*/results/**/.*.[0-9]*.*") if p.is_file()]
     figures = {
+        "signal": what.signal.name,
         "moments": kills,
         "experiments_finished": finished,
         "starts": attempts,
@@ -215,12 +248,14 @@ def main() -> int:
         metavar="S",
         help="kill within this many seconds of a start (default: of an uninterrupted run)",
     )
+    parser.add_argument("--signal", choices=["KILL", "TERM", "INT"], default="KILL")
     parser.add_argument("--place", type=Path, help="an empty folder (default: a temporary one)")
     options = parser.parse_args()
     place = options.place or Path(tempfile.mkdtemp(prefix="ra-kill-"))
     place.mkdir(parents=True, exist_ok=True)
     try:
-        figures = killing(place, options.moments, options.seed, options.within)
+        what = Experiment(signal=signal.Signals[f"SIG{options.signal}"])
+        figures = killing(place, options.moments, options.seed, options.within, what)
     except Fault as fault:
         print(f"kill_test: {fault} (everything is kept in {place})", file=sys.stderr)
         return 1
