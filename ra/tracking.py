@@ -222,6 +222,9 @@ def download_model(uri: str) -> Path:
     from ra.tracking_models import download
 
     store = absolute(os.environ.get("MLFLOW_TRACKING_URI") or default_uri("results"))
+    database = database_of(store)
+    if database and not database.exists():
+        raise UserError(f"{database}: no such store; set MLFLOW_TRACKING_URI to that of {uri}")
     try:
         folder = download(uri, store)
         return next(folder.rglob("processor.safetensors")).parent

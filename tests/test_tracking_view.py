@@ -156,6 +156,14 @@ def test_a_model_that_is_not_there_is_one_line(store, tmp_path, monkeypatch, cap
     assert "models:/none/1: not to be had" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_without_a_store_none_is_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (4, 4)).save("x.png")
+    assert main(["process", "--model", "models:/none/1", "x.png", "out"]) == 1
+    assert "mlflow.db: no such store" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
 @contextlib.contextmanager
 def mlflow_ui(uri, folder):
     """The real `mlflow ui`, as `make ui` starts it; its address."""

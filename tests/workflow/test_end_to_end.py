@@ -123,4 +123,4 @@ def test_snakemakes_report_shows_pictures_by_category(reports):
         browser.wait_for_text("ra_transformer", "no processing")
         eye = "[...document.querySelectorAll('a')].find(a => a.getAttribute('iconname') == 'eye')"
         browser.run(f"{eye}.click()")
-        browser.wait("return [...document.images].some(i => i.naturalWidth > 500)")
+        browser.wait("return [...document.images].some(i => i.naturalWidth > 250)")
