@@ -19,6 +19,7 @@ from ra.progress import Progress, quiet
 
 # Metrics of the image, which every R shares, and their units.
 QUALITY = {"psnr": "dB", "ssim": "1", "image_loss": "MSE"}
+Z = 1.959963984540054  # 97.5 % of the normal distribution lie below
 
 
 @dataclass(frozen=True)
@@ -144,11 +145,12 @@ def summarise(images: pd.DataFrame, identity: dict[str, object]) -> pd.DataFrame
 
 def accuracy(hits: pd.Series) -> dict[str, float]:
     """Percentage of hits (0 or 1), its 95 % Wilson interval and n."""
-    from scipy.stats import binomtest  # here: most of a second that training jobs need not pay
-
-    interval = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
-    value, low, high = (100 * v for v in (hits.mean(), interval.low, interval.high))
-    return {"value": value, "low": low, "high": high, "n": len(hits)}
+    # Wilson's interval written out: scipy's costs most of a second of imports in each job.
+    n, share = len(hits), float(hits.mean())
+    middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * (share * (1 - share) / n + Z**2 / (4 * n**2)) ** 0.5
+    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    return {"value": 100 * share, "low": 100 * low, "high": 100 * high, "n": n}
 
 
 def mean(values: pd.Series) -> dict[str, float]:

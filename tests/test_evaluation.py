@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import binomtest
 from skimage.metrics import structural_similarity
 
 from ra.data.datasets import Batch
@@ -107,6 +108,14 @@ def test_accuracy_has_a_wilson_interval():
     assert (result["value"], result["n"]) == (75, 20)
     assert result["low"] == pytest.approx(53.13, abs=0.01)
     assert result["high"] == pytest.approx(88.81, abs=0.01)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 5), (5, 5), (931, 1853)])
+def test_the_interval_is_scipys(hits, n):
+    result = accuracy(pd.Series([1] * hits + [0] * (n - hits)))
+    theirs = binomtest(hits, n).proportion_ci(method="wilson")
+    ours = (result["low"], result["high"])
+    assert ours == pytest.approx((100 * theirs.low, 100 * theirs.high), abs=1e-9)
 
 
 def test_means_have_a_normal_interval():

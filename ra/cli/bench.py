@@ -46,6 +46,7 @@ def add(commands) -> None:
     group.add_argument("--threads", type=int, default=1, help="CPU threads; 0 is torch's choice")
     group.add_argument("--workers", type=int, default=0, help="loader processes; 0 is none extra")
     group.add_argument("--precision", default="fp32", help="fp32, or bf16 by autocast")
+    group.add_argument("--jobs-per-gpu", type=int, default=1, help="jobs that may share a GPU")
     group.add_argument("--compile", action="store_true", help="steps: also measure torch.compile")
 
 
@@ -91,13 +92,14 @@ def _network_flags(group) -> None:
     )
     group.add_argument("--channels", type=int, default=16, help="width of P (SRResNet) and T")
     group.add_argument("--blocks", type=int, default=3, help="residual blocks of P and T")
-    group.add_argument("--jobs-per-gpu", type=int, default=1, help="jobs that may share a GPU")
 
 
 def _bench(o) -> None:
+    import os
     import tempfile
 
     from ra.bench.measure import write_rows
+    from ra.progress import QUIET
 
     names = o.comparisons or [*DEFAULT, *(["dag"] if o.results else [])]
     for name in names:
@@ -105,6 +107,7 @@ def _bench(o) -> None:
             raise UserError(f"'{name}' is no comparison; there are {', '.join(COMPARISONS)}")
     if "dag" in names and not o.results:
         raise UserError("--results: needed by dag; the folder of a finished experiment")
+    os.environ[QUIET] = "1"  # hundreds of short trainings
     with device(o).use() as where, tempfile.TemporaryDirectory(prefix="ra-bench-") as folder:
         options = _options(o, where, Path(folder))
         for name in names:
