@@ -67,8 +67,8 @@ def snakemake(folder: Path, *arguments: object) -> subprocess.CompletedProcess:
 
 def snakemake_command(folder: Path, *arguments: object) -> list[str]:
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
-    command += ["--directory", folder, "--cores", "2", *arguments]
-    command += ["--workflow-profile", ROOT / "workflow/profiles/default"]
+    command += ["--directory", folder, "--cores", "2"]
+    command += ["--workflow-profile", ROOT / "workflow/profiles/default", *arguments]
     return [str(part) for part in command]
 
 

@@ -52,6 +52,15 @@ def test_the_other_presets_are_whole(tmp_path, name, total):
     assert (jobs["fetch_weights"], jobs["train_recognizer"], jobs["total"]) == (1, 5, total)
 
 
+def test_the_slurm_profile_plans_the_papers_experiment(tmp_path):
+    """Snakemake's own plugin takes the profile, account and partition."""
+    preset, profile = (ROOT / "workflow" / part for part in ("presets/imagenet.yaml", "profiles"))
+    run = snakemake(tmp_path, "-n", "--configfile", preset, "--workflow-profile", profile / "slurm")
+    said = run.stdout + run.stderr
+    assert planned(run)["total"] == 85
+    assert "slurm_partition=your_partition" in said
+
+
 def test_the_transfer_matrix_trains_with_every_recognizer(copy):
     jobs = planned(snakemake(copy, "--dry-run", "transfer_matrix"))
     assert (jobs["train"], jobs["train_with_transformer"], jobs["evaluate"]) == (15, 12, 27)
