@@ -124,6 +124,16 @@ def busy(jobs: Sequence[Job]) -> dict[int, float]:
     return found
 
 
+def concurrency(results: Path) -> list[dict[str, object]]:
+    """For how long how many jobs ran at once; none: Snakemake itself between two jobs."""
+    jobs = read_jobs(results)
+    whole = makespan(jobs)
+    return [
+        {"jobs at once": count, "s": seconds, "share of all s": seconds / whole}
+        for count, seconds in sorted(busy(jobs).items())
+    ]
+
+
 def lanes(jobs: Sequence[Job]) -> list[int]:
     """A lane for every job such that jobs in one lane do not overlap; as few as may be."""
     free: list[float] = []

@@ -121,6 +121,7 @@ def _rows(name: str, options, o):
 
     if name == "dag":
         yield "dag", dag.compare(o.results)
+        yield "concurrency", dag.concurrency(o.results)
         dag.draw_timeline(o.save_dir / "timeline.png", dag.read_jobs(o.results))
     elif name == "growth":
         yield "growth", growth.compare(options)

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from ra.bench.dag import busy, compare, draw_timeline, lanes, makespan, read_jobs
+from ra.cli import main
 from ra.errors import UserError
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
@@ -50,6 +51,19 @@ def test_when_how_many_jobs_ran(results):
     assert makespan(jobs) == 18
     assert busy(jobs) == pytest.approx({0: 2, 1: 11, 2: 5})
     assert lanes(jobs) == [0, 1, 0]
+
+
+def test_the_command_writes_both_tables_and_the_picture(results, tmp_path):
+    out = tmp_path / "bench"
+    assert main(["bench", "dag", "--results", str(results), "--save-dir", str(out)]) == 0
+    assert {path.name for path in out.iterdir()} == {
+        "dag.csv",
+        "dag.md",
+        "concurrency.csv",
+        "concurrency.md",
+        "timeline.png",
+    }
+    assert "| 2              | 5" in (out / "concurrency.md").read_text()
 
 
 def test_the_timeline_is_a_picture(results, tmp_path):
