@@ -131,7 +131,7 @@ def run_train_recognizer(
         _held(save_dir),
         device.use() as where,
         join(where) as team,
-        _tracked("train-recognizer", settings, save_dir, where) as run,
+        tracked("train-recognizer", settings, save_dir, where) as run,
     ):
         _log_dataset(run, split.info, "training")
         history = []
@@ -139,12 +139,12 @@ def run_train_recognizer(
             fixed = processor and processor.to(where, memory_format=torch.channels_last)
             objective, crops = Classification(recognizer, fixed), Crops(split, task)
             place = (where, team, save_dir)
-            history = _train(objective, crops, schedule, runtime, place, settings, run)
+            history = train_tracked(objective, crops, schedule, runtime, place, settings, run)
         if not team.leader:
             return
         score = _clean_accuracy(freeze(recognizer.to(where)), source, runtime, where)
         run.log_metrics(score)
-        _finish(save_dir, {"recognizer": recognizer}, {**header, **score}, history, run)
+        finish(save_dir, {"recognizer": recognizer}, {**header, **score}, history, run)
 
 
 def run_fetch_weights(recognizers: Sequence[str], weights: str, save_dir: Path) -> None:
@@ -225,19 +225,19 @@ def run_train(
         _held(save_dir),
         device.use() as where,
         join(where) as team,
-        _tracked("train", settings, save_dir, where) as run,
+        tracked("train", settings, save_dir, where) as run,
     ):
         _log_dataset(run, split.info, "training")
         if fixed is not None:
             fixed.to(where, memory_format=torch.channels_last)
         place = (where, team, save_dir)
-        history = _train(objective, Crops(split, task), schedule, runtime, place, settings, run)
+        history = train_tracked(objective, Crops(split, task), schedule, runtime, place, settings, run)
         if not team.leader:
             return
         header = {**identity, "seed": runtime.seed, "task_settings": task_settings}
         sample = _sample(networks["processor"], Crops(source.open("val"), task), where)
         write_strip(save_dir / "sample.png", sample)
-        _finish(save_dir, networks, {**header, "settings": settings}, history, run)
+        finish(save_dir, networks, {**header, "settings": settings}, history, run)
         _register(save_dir, networks, identity, runtime.seed, run)
 
 
@@ -319,7 +319,7 @@ def _held(save_dir: Path) -> Iterator[None]:
         _state(save_dir).unlink(missing_ok=True)
 
 
-def _tracked(kind: str, settings: dict[str, Any], save_dir: Path, where: torch.device, **more):
+def tracked(kind: str, settings: dict[str, Any], save_dir: Path, where: torch.device, **more):
     """The MLflow run of a job; a training that resumes continues its run."""
     if not is_leader():
         return tracking.Run(None, None, "")
@@ -352,7 +352,7 @@ def _state(save_dir: Path) -> Path:
     return save_dir / "state.pt"
 
 
-def _train(objective: Objective, crops, schedule, runtime, place, settings, run):
+def train_tracked(objective: Objective, crops, schedule, runtime, place, settings, run):
     where, team, save_dir = place
     if team.leader:
         write_json(save_dir / "run.json", {"run_id": run.run_id})
@@ -363,7 +363,7 @@ def _train(objective: Objective, crops, schedule, runtime, place, settings, run)
     return history
 
 
-def _finish(save_dir, modules: dict[str, nn.Module], header, history, run) -> None:
+def finish(save_dir, modules: dict[str, nn.Module], header, history, run) -> None:
     """Write models and history, hand them to MLflow."""
     for kind, module in modules.items():
         path = save_dir / f"{kind}.safetensors"
@@ -433,7 +433,7 @@ def run_evaluate(
     parent = run_id_in(model.parent) if model else None
     with (
         device.use() as where,
-        _tracked("evaluate", settings, save_dir, where, parent_run_id=parent) as run,
+        tracked("evaluate", settings, save_dir, where, parent_run_id=parent) as run,
     ):
         _log_dataset(run, split.info, "validation")
         batches = _validation_batches(Crops(split, task), runtime, where)

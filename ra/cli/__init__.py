@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from ra import __version__
-from ra.cli import analysis_transfer, bench, black_box, boundaries, core, report, use
+from ra.cli import analysis_transfer, bench, black_box, boundaries, core, detection, report, use
 from ra.cli.flags import Parser
 from ra.errors import one_line
 
 # Each module adds its commands; what a command needs is imported when it runs.
-MODULES = (core, use, report, bench, analysis_transfer, boundaries, black_box)
+MODULES = (core, use, report, bench, analysis_transfer, boundaries, black_box, detection)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

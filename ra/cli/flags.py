@@ -75,11 +75,15 @@ def task_flags(p, default: str | None) -> None:
     group.add_argument("--quality", type=int, help="jpeg: libjpeg quality (default: 10)")
 
 
-def network_flags(p) -> None:
-    group = p.add_argument_group("networks")
+def processor_flags(group) -> None:
     group.add_argument("--sr-arch", default="SRResNet", help="architecture of P")
     group.add_argument("--channels", type=int, help="width of P (default: the architecture's)")
     group.add_argument("--blocks", type=int, help="blocks of P (default: the architecture's)")
+
+
+def network_flags(p) -> None:
+    group = p.add_argument_group("networks")
+    processor_flags(group)
     group.add_argument("--transformer-arch", default="pix2pix", help="architecture of T")
     group.add_argument("--transformer-channels", type=int, help="width of T")
     group.add_argument("--transformer-blocks", type=int, help="blocks of T")

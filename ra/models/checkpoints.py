@@ -54,7 +54,7 @@ def read_header(path: Path, *kinds: str) -> dict[str, Any]:
 
 def load_processor(path: Path, device: str | torch.device = "cpu") -> nn.Module:
     """P or T from ``path``, in evaluation mode; its whole header is ``module.stored``."""
-    header, state = _read(path, ("processor", "transformer"))
+    header, state = read_model(path, ("processor", "transformer"))
     with _complete_header(path):
         module = build_processor(**header["network"])
     module.stored = header
@@ -63,7 +63,7 @@ def load_processor(path: Path, device: str | torch.device = "cpu") -> nn.Module:
 
 def load_recognizer(path: Path, device: str | torch.device = "cpu") -> Recognizer:
     """R from ``path``; its whole header is ``module.stored``."""
-    header, state = _read(path, ("recognizer",))
+    header, state = read_model(path, ("recognizer",))
     with _complete_header(path):
         network = header.get("network") or header
         recognizer = build_recognizer(
@@ -112,7 +112,10 @@ def _header(path: Path, stored: Any, kinds: tuple[str, ...]) -> dict[str, Any]:
     return header
 
 
-def _read(path: Path, kinds: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def read_model(
+    path: Path, kinds: tuple[str, ...]
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Header and tensors of a model file whose kind is one of ``kinds``."""
     with _opened(path) as stored:
         header = _header(path, stored, kinds)
         return header, {name: stored.get_tensor(name) for name in stored.keys()}

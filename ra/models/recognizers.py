@@ -191,7 +191,7 @@ def _torchvision(arch: str, num_classes: int, weights: str, input_size: int | No
         raise unknown(f"weights of {arch}", weights, options)
     choice = options[weights]
     name = choice.url.rpartition("/")[2]
-    model = _fetch(lambda: torchvision.models.get_model(arch, weights=choice), name)
+    model = fetch_weights(lambda: torchvision.models.get_model(arch, weights=choice), name)
     images = choice.transforms()
     mean, std = images.mean, images.std
     if auxiliary:
@@ -240,7 +240,7 @@ def _timm(name: str, num_classes: int, weights: str) -> Recognizer:
         file = f"{cfg.architecture}.{cfg.tag}.safetensors"
         # A file put beside torchvision's spares machines without network timm's own cache.
         overlay = {"file": str(_cache() / file)} if (_cache() / file).exists() else {}
-        model = _fetch(
+        model = fetch_weights(
             lambda: timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay), file
         )
         side = side if cfg.fixed_input_size or side != 224 else None
@@ -251,7 +251,7 @@ def _cache() -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
-def _fetch(load: Callable[[], nn.Module], name: str) -> nn.Module:
+def fetch_weights(load: Callable[[], nn.Module], name: str) -> nn.Module:
     """Call ``load``; where it fails, say in one line which file to put where, or to delete."""
     target = _cache() / name
     try:

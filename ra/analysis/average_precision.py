@@ -1,0 +1,156 @@
+"""How good detections are: VOC's mAP@0.5 and COCO's mAP, with intervals by bootstrap over images.
+
+Sources: the VOC development kit (VOCevaldet.m, area under the curve as since 2010); COCO's own code
+(pycocotools).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+Objects = dict[str, Tensor]
+
+
+def draw_images(count: int, rounds: int, seed: int) -> np.ndarray:
+    """Bootstrap samples of image positions (1 + rounds, count); the first is every image once."""
+    drawn = np.random.default_rng(seed).integers(0, count, (rounds, count))
+    return np.concatenate([np.arange(count)[None], drawn])
+
+
+def voc_map(
+    detections: Sequence[Objects], truth: Sequence[Objects], draws: np.ndarray, iou: float = 0.5
+) -> np.ndarray:
+    """mAP@0.5 (%) of each bootstrap sample; the first is that of all images.
+
+    A detection counts for the object that it overlaps most; the second one of an object is wrong;
+    one whose object is difficult is neither right nor wrong, and difficult objects need not be
+    found. Classes that a sample has no object of are left out of its mean.
+
+    Args:
+        detections: per image boxes (n, 4), scores (n), labels (n).
+        truth: per image boxes (m, 4), labels (m), difficult (m).
+        draws: image positions, (rounds, images).
+    """
+    weights = np.stack([np.bincount(d, minlength=len(truth)) for d in draws])
+    labels = torch.cat([one["labels"][~one["difficult"]] for one in truth]).unique().tolist()
+    found = [
+        _class_precision(*_matched(detections, truth, label, iou), weights) for label in labels
+    ]
+    return 100 * np.nanmean(np.stack(found), axis=0)
+
+
+def _matched(detections, truth, label: int, iou: float):
+    """(image, right or wrong) of one class's detections by falling score, and objects an image."""
+    rows, wanted = [], np.zeros(len(truth))
+    for image, (found, real) in enumerate(zip(detections, truth, strict=True)):
+        mine, his = found["labels"] == label, real["labels"] == label
+        boxes, difficult = real["boxes"][his], real["difficult"][his]
+        wanted[image] = int((~difficult).sum())
+        scores = found["scores"][mine]
+        order = scores.argsort(descending=True, stable=True)
+        overlap = box_iou(found["boxes"][mine][order], boxes)
+        taken = set()
+        for score, row in zip(scores[order].tolist(), overlap, strict=True):
+            best = int(row.argmax()) if len(row) else -1
+            if best < 0 or row[best] < iou:
+                rows.append((score, image, 0))
+            elif not difficult[best]:
+                rows.append((score, image, int(best not in taken)))
+                taken.add(best)
+    rows.sort(key=lambda row: -row[0])
+    table = np.array(rows).reshape(-1, 3)
+    return table[:, 1].astype(int), table[:, 2], wanted
+
+
+def _class_precision(image, right, wanted, weights) -> np.ndarray:
+    """Average precision of every sample: area under the monotone precision-recall curve."""
+    of_image = weights[:, image]  # (rounds, detections): how often each is in the sample
+    hits = np.cumsum(of_image * right, axis=1)
+    seen = np.cumsum(of_image, axis=1)
+    total = weights @ wanted
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision = np.where(seen > 0, hits / seen, 0.0)
+        highest = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        return np.where(total > 0, (of_image * right * highest).sum(axis=1) / total, np.nan)
+
+
+def coco_map(
+    detections: Sequence[Objects], truth: Sequence[Objects], draws: np.ndarray
+) -> np.ndarray:
+    """COCO's mAP (%), the mean over IoU 0.5 to 0.95, of each sample; the first: of all images.
+
+    Difficult objects are COCO's crowds: they need not be found, and what lies on them is ignored.
+    """
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    labels = sorted({label for one in truth for label in one["labels"].tolist()})
+    data = {
+        "images": [{"id": image} for image in range(len(truth))],
+        "categories": [{"id": label} for label in labels],
+        "annotations": [],
+    }
+    results = []
+    for image, (found, real) in enumerate(zip(detections, truth, strict=True)):
+        for box, label, hard in _rows(real, "boxes", "labels", "difficult"):
+            number = len(data["annotations"]) + 1
+            data["annotations"].append({**_coco(image, box, label), "id": number, "iscrowd": hard})
+        for box, label, score in _rows(found, "boxes", "labels", "scores"):
+            if label in labels:
+                results.append({**_coco(image, box, label), "score": score})
+    if not results:
+        return np.zeros(len(draws))
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does
+        known = COCO()
+        known.dataset = data
+        known.createIndex()
+        judge = COCOeval(known, known.loadRes(results), "bbox")
+        judge.params.areaRng, judge.params.areaRngLbl = [[0, 1e10]], ["all"]
+        judge.evaluate()
+        per_image = np.array(judge.evalImgs, dtype=object).reshape(len(labels), len(truth))
+        values = []
+        for drawn in draws:
+            judge.evalImgs = per_image[:, drawn].ravel().tolist()
+            judge.accumulate()
+            precision = judge.eval["precision"][:, :, :, 0, -1]
+            values.append(precision[precision > -1].mean())
+    return 100 * np.array(values)
+
+
+def _rows(objects: Objects, *keys: str) -> Iterator[tuple]:
+    return zip(*(objects[key].tolist() for key in keys), strict=True)
+
+
+def _coco(image: int, box: list[float], label: int) -> dict:
+    left, top, right, bottom = box
+    width, height = right - left, bottom - top
+    return {
+        "image_id": image,
+        "category_id": label,
+        "bbox": [left, top, width, height],
+        "area": width * height,
+    }
+
+
+def interval(values: np.ndarray) -> dict[str, float]:
+    """The value of all images (the first) and the 95 % interval of the others."""
+    low, high = np.nanpercentile(values[1:], [2.5, 97.5])
+    return {"value": float(values[0]), "low": float(low), "high": float(high)}
+
+
+def paired_difference(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
+    """Difference of two P's on the same samples, its 95 % interval and two-sided bootstrap p."""
+    differences = ours - theirs
+    found = interval(differences)
+    # Twice the share of samples on the other side of zero; never below what the rounds resolve.
+    rounds = len(differences) - 1
+    side = min((differences[1:] <= 0).sum(), (differences[1:] >= 0).sum())
+    p = min(1.0, 2 * (side + 1) / (rounds + 1))
+    return {f"difference{'' if k == 'value' else '_' + k}": v for k, v in found.items()} | {"p": p}
