@@ -27,7 +27,8 @@ MOST = 3  # objects an image
 def compose(
     out: Path, side: int = 96, train: int = 400, val: int = 150, seed: int = 0, split: str = "final"
 ) -> None:
-    """Write ``out/VOC0000`` with the image sets train and val, whole or not at all.
+    """Write ``out/VOC0000`` with the image sets train and val, whole or not at all; an earlier one
+    is replaced.
 
     Args:
         side: of the square images, pixels; at most a block's (120).
@@ -35,9 +36,8 @@ def compose(
         split: ``final``, or ``tune``: the training blocks of final alone, divided again.
     """
     opened = {photograph.name: photograph.open() for photograph in PHOTOGRAPHS}
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    tree = partial / YEAR
+    tree = out / f".{YEAR}.partial"
+    shutil.rmtree(tree, ignore_errors=True)
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (tree / folder).mkdir(parents=True)
     for number, (part, count) in enumerate({"train": train, "val": val}.items()):
@@ -57,8 +57,8 @@ def compose(
             image.save(tree / "JPEGImages" / f"{names[-1]}.png")
             write_text(tree / "Annotations" / f"{names[-1]}.xml", _annotation(side, found))
         write_text(tree / "ImageSets/Main" / f"{part}.txt", "\n".join(names) + "\n")
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
+    shutil.rmtree(out / YEAR, ignore_errors=True)
+    tree.rename(out / YEAR)
 
 
 def _cut(places, side: tuple[int, int], largest: float, draw) -> Image.Image:

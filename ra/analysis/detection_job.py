@@ -23,6 +23,7 @@ from ra.analysis.detection import (
     detect,
     load_detector,
 )
+from ra.analysis.detection_figures import write_detections
 from ra.analysis.voc import DetectionCrops, VocImages
 from ra.data.datasets import loader, validation_keys
 from ra.data.degradations import build_task
@@ -171,8 +172,6 @@ def run_judge_detection(
     table = precision_table(found, truth, named, rounds)
     with atomic(save_dir / "detection.csv") as temporary:
         table.to_csv(temporary, index=False)
-    from ra.analysis.detection_figures import write_detections
-
     write_detections(save_dir / "detections.png", crops, found, named, processors, task.scale)
 
 
@@ -185,19 +184,19 @@ def _identity(name: str, header: dict[str, Any] | None) -> dict[str, Any]:
 
 def precision_table(found, truth, named: dict[str, dict[str, Any]], rounds: int) -> pd.DataFrame:
     """Rows: KEYS, metric (map50, map), value, low, high (%), n (images); for a P with a plain one
-    trained on the same data also difference, difference_low, difference_high and p."""
+    of the same data and seed also difference, difference_low, difference_high and p."""
     draws = draw_images(len(truth), rounds, seed=0)
     rows = []
     for metric, measure in (("map50", voc_map), ("map", coco_map)):
         values = {name: measure(detections, truth, draws) for name, detections in found.items()}
         plain = {
-            who["trained_on"]: values[name]
+            (who["trained_on"], who["seed"]): values[name]
             for name, who in named.items()
             if who["p_model"] == PLAIN
         }
         for name, who in named.items():
             row = {**who, "metric": metric, **interval(values[name]), "n": len(truth)}
-            theirs = plain.get(who["trained_on"])
+            theirs = plain.get((who["trained_on"], who["seed"]))
             if theirs is not None and who["p_model"] != PLAIN:
                 row |= paired_difference(values[name], theirs)
             rows.append(row)

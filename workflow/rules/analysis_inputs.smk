@@ -1,4 +1,13 @@
 # Input and parameter functions of the analyses of boundaries, black boxes and detection.
+DETECTION = f"{ANALYSES}/detection"
+DETECTION_DATA = f"{RESULTS}/detection-{CONFIG.analysis['detection']['name']}"
+DETECTION_TREE = (
+    DETECTION_DATA
+    if CONFIG.analysis["detection"]["data"] == "composed"
+    else CONFIG.analysis["detection"]["data"].rstrip("/")
+)
+DETECTOR = f"{DETECTION_DATA}/detector"
+THROUGH_DETECTOR = f"{DETECTION_DATA}/{{task}}/{{mode}}/l{{l}}/detector/seed{{seed}}"
 
 
 def surveyed(seeds):
@@ -68,3 +77,49 @@ def black_box_flags(wildcards, input):
         program += ["--device", CONFIG.runtime["device"]]
         program += ["--recognizer", str(input.recognizer), "{files}"]
     return flags(settings | {"command": program and shlex.join(map(str, program))})
+
+
+def detection_sets(key):
+    """The files that name the images of ``train`` or ``val``."""
+    sets = [Path(name) for name in CONFIG.analysis["detection"][key]]
+    return [f"{DETECTION_TREE}/{one.parent}/ImageSets/Main/{one.name}.txt" for one in sets]
+
+
+def voc_tree(wildcards, input):
+    """The folder with VOC2007/ and so on, above the first image set."""
+    return str(Path(input.sets[0]).parents[3])
+
+
+def through_detector(task, seed):
+    """Folders of the plain and the RA P that were trained on the detector's images."""
+    ra = weight(CONFIG.analysis["detection"]["lambda"])
+    chosen = [("plain", "0"), ("ra", ra)]
+    return [THROUGH_DETECTOR.format(task=task, mode=m, l=l, seed=seed) for m, l in chosen]
+
+
+def judged_by_detector(wildcards):
+    """P's of the experiment (plain, and RA of every training R at its first lambda), and those
+    trained with the detector."""
+    folders = []
+    for seed in CONFIG.seeds:
+        if {"plain", "ra"} <= set(CONFIG.objectives):
+            ra = dict(objective="ra", l=weight(CONFIG.objectives["ra"][0]))
+            folders.append(plain_processor(wildcards.task, seed))
+            folders += [
+                PROCESSOR.format(task=wildcards.task, arch=arch, seed=seed, **ra)
+                for arch in CONFIG.train_recognizers
+            ]
+        folders += through_detector(wildcards.task, seed)
+    return [f"{folder}/processor.safetensors" for folder in folders]
+
+
+def judged_by_classifiers(wildcards):
+    folders = [
+        folder
+        for task in analysis_tasks("detection")
+        for folder in [
+            NO_PROCESSING.format(task=task),
+            *(folder for seed in CONFIG.seeds for folder in through_detector(task, seed)),
+        ]
+    ]
+    return [f"{folder}/evaluation.csv" for folder in folders]
