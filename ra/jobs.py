@@ -128,7 +128,7 @@ def run_train_recognizer(
         header["learned_through"] = {key: given_by.get(key) for key in about}
     settings = settings_of(schedule, runtime, name=f"R {arch}", **header)
     with (
-        _held(save_dir),
+        held(save_dir),
         device.use() as where,
         join(where) as team,
         tracked("train-recognizer", settings, save_dir, where) as run,
@@ -222,7 +222,7 @@ def run_train(
         transformer=transformer if "transformer" in networks else None,
     )
     with (
-        _held(save_dir),
+        held(save_dir),
         device.use() as where,
         join(where) as team,
         tracked("train", settings, save_dir, where) as run,
@@ -231,7 +231,9 @@ def run_train(
         if fixed is not None:
             fixed.to(where, memory_format=torch.channels_last)
         place = (where, team, save_dir)
-        history = train_tracked(objective, Crops(split, task), schedule, runtime, place, settings, run)
+        history = train_tracked(
+            objective, Crops(split, task), schedule, runtime, place, settings, run
+        )
         if not team.leader:
             return
         header = {**identity, "seed": runtime.seed, "task_settings": task_settings}
@@ -306,7 +308,7 @@ def _stored_recognizer(path: Path, info: DatasetInfo) -> Recognizer:
 
 
 @contextmanager
-def _held(save_dir: Path) -> Iterator[None]:
+def held(save_dir: Path) -> Iterator[None]:
     """A training's folder, held by the leader for its team.
 
     The resume state goes last of all: a kill while MLflow is being told costs no training.

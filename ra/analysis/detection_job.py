@@ -30,7 +30,7 @@ from ra.data.degradations import build_task
 from ra.distributed import join
 from ra.errors import UserError
 from ra.files import atomic
-from ra.jobs import Device, finish, given, run_name, tracked, train_tracked
+from ra.jobs import Device, finish, given, held, run_name, tracked, train_tracked
 from ra.models.checkpoints import load_processor, read_header
 from ra.models.processors import build_processor
 from ra.objectives import Plain, canonical_mode
@@ -59,6 +59,7 @@ def run_train_detector(
     header = {"arch": arch, "dataset": name, "data_digest": images.digest, "weights": weights}
     settings = settings_of(schedule, runtime, name=f"detector {arch}", **header)
     with (
+        held(save_dir),
         device.use() as where,
         join(where) as team,
         tracked("train-recognizer", settings, save_dir, where) as run,
@@ -122,6 +123,7 @@ def run_train_through_detector(
         processor=processor,
     )
     with (
+        held(save_dir),
         device.use() as where,
         join(where) as team,
         tracked("train", settings, save_dir, where) as run,

@@ -45,8 +45,8 @@ def test_one_key_adds_seeds(tmp_path):
 def test_the_default_black_box_is_an_r_that_trains_nothing(tmp_path):
     run = snakemake(default(tmp_path), "--dry-run", "-p", RESULTS[-1])
     said = run.stdout + run.stderr
-    assert "predict-label" in said
-    assert "recognizers/densenet121/recognizer.safetensors {files}'" in said
+    assert "--command 'ra predict-label " in said and "{files}" in said
+    assert "--recognizer results/embedded/recognizers/densenet121/recognizer.safetensors" in said
 
 
 def test_an_endpoint_takes_its_place(tmp_path):
