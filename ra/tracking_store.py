@@ -182,7 +182,9 @@ class _Courier:
                 with _locked(self.database):
                     run = self._deliver(path)
                     if not live:
-                        others = [other for there, other in found if there != path]
+                        others = [
+                            other for there, other in found if there != path and there.exists()
+                        ]
                         self._settle(path, run, start, others)
                 self._failures[path] = 0
 
