@@ -234,6 +234,7 @@ def on_servers(place: Path, name: str, store) -> dict[str, object]:
                 figures[test] = interrupted(server, folder / "spool")
         finally:
             server.stop()
+        print(f"{name}, {test}: {figures[test]}", file=sys.stderr)
     return figures
 
 
@@ -241,6 +242,7 @@ def main() -> int:
     sys.path.insert(0, str(ROOT))
     from ra import tracking
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers are stopped on the way out
     place = Path(tempfile.mkdtemp(prefix="ra-tracking-"))
     uri = tracking.default_uri(place / "file")
     figures = {"SQLite file from nothing": logged(uri, place / "spool")}
