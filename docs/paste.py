@@ -1,6 +1,7 @@
-"""Pastes the tables of `ra bench` into docs/performance.md, between `<!-- table NAME -->` marks.
+"""Pastes tables that the workflow wrote into a page, between its `<!-- table NAME -->` marks.
 
-python docs/paste.py results/bench
+python docs/paste.py results/bench docs/performance.md
+python docs/paste.py results/tables README.md
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ import sys
 from pathlib import Path
 
 from ra.files import write_text
-
-PAGE = Path(__file__).parent / "performance.md"
 
 
 def paste(page: str, tables: Path) -> str:
@@ -26,4 +25,5 @@ def paste(page: str, tables: Path) -> str:
 
 
 if __name__ == "__main__":
-    write_text(PAGE, paste(PAGE.read_text(encoding="utf-8"), Path(sys.argv[1])))
+    tables, target = (Path(argument) for argument in sys.argv[1:])
+    write_text(target, paste(target.read_text(encoding="utf-8"), tables))
