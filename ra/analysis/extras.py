@@ -17,20 +17,28 @@ def write_extras(groups: Sequence[tuple[str, Sequence[Path]]], out: Path) -> Non
     """extras.csv, .md and .png.
 
     Args:
-        groups: (name, evaluations). A P is compared with the plain P of its task and group; a
-            plain P with that of the first group.
+        groups: (name, evaluations). A P is compared with the plain P of its task and group, and
+            with the RA that is named first; a plain P with that of the first group.
     """
     for name, paths in groups:
         if not paths:
             raise UserError(f"--group {name}: no evaluation.csv behind the name")
     judged = [one for name, paths in groups for one in load(paths, group=name)]
     first = groups[0][0]
+    aware = next((labels for labels, _ in judged if labels["p_model"] == "ra"), None)
 
-    def baseline(labels: Labels) -> Labels:
-        plain = plain_of(labels)
-        return {**plain, "group": first} if labels["p_model"] == "plain" else plain
+    def plain(labels: Labels) -> Labels:
+        other = {"group": first} if labels["p_model"] == "plain" else {}
+        return {**plain_of(labels), **other}
 
-    table = score(judged, baseline)
+    def ra(labels: Labels) -> Labels | None:
+        if aware is None or labels["p_model"] == "plain":
+            return None
+        return {**labels, **{key: aware[key] for key in ("p_model", "lambda", "training_r")}}
+
+    table = score(judged, plain)
+    over_ra = score(judged, ra)[["difference", "difference_low", "difference_high", "p"]]
+    table = table.join(over_ra.add_prefix("ra_"))
     write_scores(table, _readable(table), out / "extras.csv")
     _draw(table, out / "extras.png")
 
@@ -49,6 +57,8 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
             "top-1, % [95 %]": shown(table, "top1"),
             "over plain [95 %]": shown(table, "difference", sign="+"),
             "p": shown_p(table),
+            "over RA [95 %]": shown(table, "ra_difference", sign="+"),
+            "p over RA": shown_p(table, "ra_p"),
             "n": table.n,
         }
     )
@@ -67,8 +77,8 @@ def _draw(table: pd.DataFrame, path: Path) -> None:
             error = [rows.top1 - rows.top1_low, rows.top1_high - rows.top1]
             label = " ".join(part for part in (group, p_model, training_r) if part != "-")
             axes.errorbar(x, rows.top1, pd.DataFrame(error).to_numpy(), fmt="o", label=label)
-        axes.set_xticks(range(len(recognizers)), recognizers, ha="left")
+        axes.set_xticks(range(len(recognizers)), recognizers, rotation=15)
         axes.set_ylabel("top-1, %")
         axes.set_title(task)
-    panels[0].legend(fontsize=6)
+    panels[0].legend(fontsize=7, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.28))
     save(figure, path)

@@ -134,8 +134,8 @@ def shown(table: pd.DataFrame, name: str, decimals: int = 1, sign: str = "") -> 
     return pd.Series(texts, index=table.index, dtype=object).where(table[name].notna(), "")
 
 
-def shown_p(table: pd.DataFrame) -> pd.Series:
-    return table.p.map(lambda p: "" if pd.isna(p) else f"{p:.2g}")
+def shown_p(table: pd.DataFrame, name: str = "p") -> pd.Series:
+    return table[name].map(lambda p: "" if pd.isna(p) else f"{p:.2g}")
 
 
 def write_scores(table: pd.DataFrame, readable: pd.DataFrame, path: Path) -> None:

@@ -7,6 +7,7 @@ registered here.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -93,13 +94,12 @@ class Recognizer(nn.Module):
 
 
 class Ensemble(nn.Module):
-    """Several R's as one training R: the mean of their logits.
+    """Several R's as one training R: the mean of their probabilities, as logits (its logarithm).
 
-    Not the mean of probabilities, which listens most to the members that are already sure: here
-    each has the same share of the gradient. Not the mean of losses, which every objective would
-    have to know of: what comes out is a classifier. Dong et al. (Boosting Adversarial Attacks
-    with Momentum, CVPR 2018, section 3.4) compared the three for images that shall work on
-    models never met, and found logits best.
+    What comes out is a classifier, so every objective takes it as it is. The mean of logits would
+    too, but the cross-entropy of that is the mean of the members' less their disagreement, so it
+    rewards images on which they disagree. docs/analysis.md compares the two, and the mean of
+    losses, which every objective would have to know of.
 
     forward: images (N, 3, H, W) in [0, 1] -> logits (N, classes).
     """
@@ -110,13 +110,18 @@ class Ensemble(nn.Module):
         self.frozen = False
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.stack([member(images) for member in self.members]).mean(dim=0)
+        return _mean_probability([member(images) for member in self.members])
 
     def with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(mean logits, features of all members side by side)."""
+        """(logits, features of all members side by side)."""
         read = [member.with_features(images) for member in self.members]
         logits, features = zip(*read, strict=True)
-        return torch.stack(logits).mean(dim=0), torch.cat(features, dim=1)
+        return _mean_probability(logits), torch.cat(features, dim=1)
+
+
+def _mean_probability(logits: Sequence[Tensor]) -> Tensor:
+    """Logarithm of the mean of the softmaxes; the softmax of that is the mean."""
+    return torch.stack(logits).log_softmax(dim=2).logsumexp(dim=0) - math.log(len(logits))
 
 
 def freeze(recognizer: Recognizer | Ensemble) -> Recognizer | Ensemble:

@@ -42,6 +42,19 @@ def test_rows_are_compared_with_their_groups_plain_and_plain_with_the_first_grou
     assert (tmp_path / "out/extras.png").stat().st_size > 1000
 
 
+def test_what_trains_p_otherwise_is_also_compared_with_ra(tmp_path):
+    answers = {"plain": "0000000001", "ra": "0000000011", "perceptual": "0000011111"}
+    paths = [write_evaluation(tmp_path / p, p, {"r18": hits}) for p, hits in answers.items()]
+    both = write_evaluation(tmp_path / "both", "ra", {"r18": "0000001111"}, training_r="r18+b")
+    write_extras([("first", [*paths, both])], tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out/extras.csv").set_index(["p_model", "training_r"])
+    assert table.ra_difference.dropna().to_dict() == {
+        ("perceptual", "r18"): 30,
+        ("ra", "r18+b"): 20,
+    }
+    assert table.ra_p["perceptual", "r18"] == 2 / 2**3
+
+
 @pytest.fixture(scope="module")
 def zoo(prepared, tmp_path_factory):
     """Two R's and a plain P, one epoch each."""

@@ -277,14 +277,15 @@ def test_an_r_without_layers_has_no_features():
         Recognizer(torch.nn.Flatten(), 3).with_features(torch.rand(1, 3, 8, 8))
 
 
-def test_every_member_of_an_ensemble_has_the_same_share():
+def test_an_ensemble_answers_with_the_mean_of_its_members_probabilities():
     members = [freeze(build_recognizer(a, 3)) for a in ("squeezenet1_1", "shufflenet_v2_x0_5")]
     ensemble = freeze(Ensemble(members))
     images = torch.rand(2, 3, 32, 32, requires_grad=True)
-    wanted = (members[0](images) + members[1](images)) / 2
-    assert torch.allclose(ensemble(images), wanted)
+    wanted = sum(member(images).softmax(dim=1) for member in members) / 2
+    assert torch.allclose(ensemble(images).softmax(dim=1), wanted, atol=1e-6)
+    assert torch.allclose(ensemble(images).exp(), wanted, atol=1e-6)
     logits, features = ensemble.with_features(images)
-    assert torch.allclose(logits, wanted)
+    assert torch.allclose(logits.exp(), wanted, atol=1e-6)
     shapes = [member.with_features(images)[1].shape[1] for member in members]
     assert features.shape[1] == sum(shapes)
     logits.sum().backward()
