@@ -17,17 +17,17 @@ def default(folder, **changes):
 
 
 def test_the_default_analyses_train_what_the_tables_need(tmp_path):
-    jobs = planned(snakemake(default(tmp_path), "--dry-run", *RESULTS))
+    run = snakemake(default(tmp_path), "--dry-run", "-p", *RESULTS)
+    jobs = planned(run)
     # Plain and RA of three tasks; on one task a detector and two P's on its images.
     assert (jobs["train"], jobs["boundaries"], jobs["black_box"]) == (6, 3, 1)
     assert (jobs["compose_detection"], jobs["train_detector"]) == (1, 1)
     assert (jobs["train_through_detector"], jobs["judge_detection"]) == (2, 1)
     assert jobs["evaluate_through_detector"] == 2 and jobs["evaluate_no_processing"] == 1
-
-
-def test_analysis_asks_for_all_of_them(tmp_path):
-    jobs = planned(snakemake(default(tmp_path), "--dry-run", "analysis"))
-    assert {"boundaries_table", "black_box", "detection_table"} <= jobs.keys()
+    # The default black box is an R that trains no P.
+    said = run.stdout + run.stderr
+    assert "--command 'ra predict-label " in said and "{files}" in said
+    assert "--recognizer results/embedded/recognizers/densenet121/recognizer.safetensors" in said
 
 
 def test_without_ra_there_is_nothing_to_compare(tmp_path):
@@ -40,13 +40,6 @@ def test_one_key_adds_seeds(tmp_path):
     run = snakemake(default(tmp_path), "--dry-run", *RESULTS, "--config", "seeds=[0, 1]")
     jobs = planned(run)
     assert (jobs["train"], jobs["train_through_detector"], jobs["boundaries"]) == (12, 4, 3)
-
-
-def test_the_default_black_box_is_an_r_that_trains_nothing(tmp_path):
-    run = snakemake(default(tmp_path), "--dry-run", "-p", RESULTS[-1])
-    said = run.stdout + run.stderr
-    assert "--command 'ra predict-label " in said and "{files}" in said
-    assert "--recognizer results/embedded/recognizers/densenet121/recognizer.safetensors" in said
 
 
 def test_an_endpoint_takes_its_place(tmp_path):
