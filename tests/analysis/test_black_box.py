@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from ra.analysis.black_box import Answers, Command, Endpoint, follow
+from ra.cli import _parser
+from ra.cli.black_box import _box
 from ra.errors import UserError
 
 KEY = "secret-7f3a"
@@ -267,3 +269,11 @@ def test_a_changed_program_or_model_is_asked_anew(tmp_path):
     assert Answers(box, tmp_path / "kept").of([b"1"]) == ["old"]
     program(tmp_path, "for f in files: print('new')")
     assert Answers(box, tmp_path / "kept").of([b"1"]) == ["new"]
+
+
+def test_the_flags_of_the_command_line_reach_the_endpoint():
+    words = ["black-box", "--data", "d", "--plain", "p", "--ra", "r", "--save-dir", "s"]
+    words += ["--url", "https://x.org/y", "--label-path", "a.0", "--key-env", "K", "--field", "f"]
+    words += ["--key-header", "X-Key", "--key-prefix", "", "--per-second", "2", "--timeout", "7"]
+    box = _box(_parser().parse_args([*words, "--retries", "3"]))
+    assert box == Endpoint("https://x.org/y", "a.0", "K", "X-Key", "", None, "f", 2.0, 7.0, 3)
