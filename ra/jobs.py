@@ -2,72 +2,51 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import nn
 
-from ra import tracking
 from ra.data.cache import DatasetInfo, prepare
-from ra.data.datasets import Crops, loader, open_split, validation_keys
+from ra.data.datasets import Crops, validation_keys
 from ra.data.degradations import build_task
-from ra.devices import use_device
-from ra.distributed import is_leader, join
+from ra.distributed import join
 from ra.errors import UserError
 from ra.evaluation import Evaluation, evaluate, summarise
 from ra.figures import write_heat_map, write_strip
-from ra.files import alone, atomic, write_json
-from ra.models.checkpoints import load_processor, load_recognizer, read_header, save_model
-from ra.models.own import is_own, pretrained_recognizer
+from ra.files import atomic, write_json
+from ra.jobs_common import (
+    Device,
+    Source,
+    _stored_recognizer,
+    finish,
+    given,
+    held,
+    judge,
+    log_dataset,
+    run_id_in,
+    run_name,
+    tracked,
+    train_tracked,
+    training_ensemble,
+    validation_batches,
+)
+from ra.models.checkpoints import load_processor, read_header, save_model
+from ra.models.own import pretrained_recognizer
 from ra.models.processors import build_processor
 from ra.models.recognizers import (
     SCRATCH,
-    Ensemble,
-    Recognizer,
     build_recognizer,
     check_crop,
     freeze,
 )
 from ra.models.released import import_checkpoint
-from ra.objectives import OBJECTIVES, Classification, Objective, canonical_mode
+from ra.objectives import OBJECTIVES, Classification, canonical_mode
 from ra.progress import Progress
-from ra.training import Runtime, Schedule, settings_of, train
-
-EVALUATION_BATCH = 100
-PAPER_WEIGHTS = "IMAGENET1K_V1"  # the weights of torchvision when the paper was written
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where images come from: a prepared data set, or a plain folder with its sizes in pixels."""
-
-    data: Path
-    resize: int | None = 256
-    crop: int = 224
-
-    def open(self, split: str):
-        return open_split(self.data, split, self.resize, self.crop)
-
-
-@dataclass(frozen=True)
-class Device:
-    """``--device``, ``--threads`` and ``--jobs-per-gpu`` of a job."""
-
-    name: str = "auto"
-    threads: int = 0
-    jobs_per_gpu: int = 1
-
-    def use(self):
-        return use_device(self.name, self.threads, self.jobs_per_gpu)
+from ra.training import Runtime, Schedule, settings_of
 
 
 def run_prepare(data: str, save_dir: Path, name: str | None, **options: Any) -> DatasetInfo:
@@ -133,7 +112,7 @@ def run_train_recognizer(
         join(where) as team,
         tracked("train-recognizer", settings, save_dir, where) as run,
     ):
-        _log_dataset(run, split.info, "training")
+        log_dataset(run, split.info, "training")
         history = []
         if weights == SCRATCH or start is not None:
             fixed = processor and processor.to(where, memory_format=torch.channels_last)
@@ -157,13 +136,9 @@ def run_fetch_weights(recognizers: Sequence[str], weights: str, save_dir: Path) 
 
 def _clean_accuracy(recognizer, source: Source, runtime: Runtime, where) -> dict[str, float]:
     """Top-1 and top-5 (%) on clean validation images."""
-    batches = _validation_batches(Crops(source.open("val"), None), runtime, where)
+    batches = validation_batches(Crops(source.open("val"), None), runtime, where)
     images = evaluate(None, None, {"clean": recognizer}, batches, 1, where).images
     return {f"clean_{m}": 100 * float(images[f"clean:{m}"].mean()) for m in ("top1", "top5")}
-
-
-def _validation_batches(crops: Crops, runtime: Runtime, where: torch.device):
-    return loader(crops, validation_keys(len(crops), EVALUATION_BATCH), runtime.workers, where)
 
 
 def run_train(
@@ -198,7 +173,7 @@ def run_train(
         )
     fixed = None
     if objective_name != "plain":
-        fixed = _training_ensemble(arch, recognizer_files, split.info)
+        fixed = training_ensemble(arch, recognizer_files, split.info)
     torch.manual_seed(runtime.seed)
     networks = {"processor": build_processor(scale=task.scale, **given(processor))}
     if objective_name == "ra_transformer":
@@ -227,7 +202,7 @@ def run_train(
         join(where) as team,
         tracked("train", settings, save_dir, where) as run,
     ):
-        _log_dataset(run, split.info, "training")
+        log_dataset(run, split.info, "training")
         if fixed is not None:
             fixed.to(where, memory_format=torch.channels_last)
         place = (where, team, save_dir)
@@ -262,119 +237,6 @@ def _register(save_dir: Path, networks, identity: dict[str, Any], seed: int, run
         f"P for {task}, objective {objective}; uint8 images (N, h, w, 3) in and out",
         {**identity, "seed": seed},
     )
-
-
-def _log_dataset(run, info: DatasetInfo, use: str) -> None:
-    run.log_dataset(
-        info.name, info.digest, info.root, use, classes=len(info.classes), images=info.images
-    )
-
-
-def given(settings: dict[str, Any]) -> dict[str, Any]:
-    """``settings`` without those that are None."""
-    return {key: value for key, value in settings.items() if value is not None}
-
-
-def _training_ensemble(arch: str, files: Sequence[Path], info: DatasetInfo) -> nn.Module:
-    """The fixed R, or the ensemble of those whose names ``arch`` joins with +."""
-    names = arch.split("+") if len(files) != 1 else [arch]
-    if files and len(files) != len(names):
-        raise UserError(f"--recognizer: {len(files)} files for {len(names)} R's in --arch {arch}")
-    paths = files or [None] * len(names)
-    members = [_training_recognizer(*one, info) for one in zip(names, paths, strict=True)]
-    return members[0] if len(members) == 1 else freeze(Ensemble(members))
-
-
-def _training_recognizer(arch: str, path: Path | None, info: DatasetInfo) -> nn.Module:
-    """The fixed R: a stored one, or a pretrained one by name or YAML file."""
-    if path is None or is_own(path):
-        name = arch if path is None else str(path)
-        recognizer = pretrained_recognizer(name, list(info.classes), PAPER_WEIGHTS)
-    else:
-        name, recognizer = str(path), _stored_recognizer(path, info)
-    check_crop(recognizer, name, info.crop)
-    return freeze(recognizer)
-
-
-def _stored_recognizer(path: Path, info: DatasetInfo) -> Recognizer:
-    """R from ``path``, if it knows the classes of the data."""
-    header = read_header(path, "recognizer")
-    if header["classes"] != list(info.classes):
-        raise UserError(
-            f"{path}: knows {len(header['classes'])} classes, which are not the "
-            f"{len(info.classes)} of {info.root}; train or import R on this data"
-        )
-    return load_recognizer(path)
-
-
-@contextmanager
-def held(save_dir: Path) -> Iterator[None]:
-    """A training's folder, held by the leader for its team.
-
-    The resume state goes last of all: a kill while MLflow is being told costs no training.
-    """
-    if not is_leader():
-        yield
-        return
-    with alone(save_dir):
-        yield
-        _state(save_dir).unlink(missing_ok=True)
-
-
-def tracked(kind: str, settings: dict[str, Any], save_dir: Path, where: torch.device, **more):
-    """The MLflow run of a job; a training that resumes continues its run."""
-    if not is_leader():
-        return tracking.Run(None, None, "")
-    resumed = run_id_in(save_dir) if _state(save_dir).exists() else None
-    shown = ("dataset", "task", "objective", "lambda", "recognizer", "arch")
-    return tracking.start_run(
-        name=settings["name"],
-        kind=kind,
-        params={k: v for k, v in settings.items() if k != "name"}
-        | {"device": _device_name(where), "threads": torch.get_num_threads()},
-        tags={key: str(settings[key]) for key in shown if key in settings},
-        experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME", "ra"),
-        run_id=resumed,
-        **more,
-    )
-
-
-def run_id_in(folder: Path) -> str | None:
-    """The MLflow run of the training whose models are in ``folder``."""
-    note = folder / "run.json"
-    return json.loads(note.read_text())["run_id"] if note.exists() else None
-
-
-def _device_name(where: torch.device) -> str:
-    return torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu"
-
-
-def _state(save_dir: Path) -> Path:
-    """Resume state; not an output, so Snakemake does not delete it when a job fails."""
-    return save_dir / "state.pt"
-
-
-def train_tracked(objective: Objective, crops, schedule, runtime, place, settings, run):
-    where, team, save_dir = place
-    if team.leader:
-        write_json(save_dir / "run.json", {"run_id": run.run_id})
-    begin = time.perf_counter()
-    state, log = _state(save_dir), run.log_metrics
-    history = train(objective, crops, schedule, runtime, where, state, settings, log, team)
-    run.log_metrics({"train_s": time.perf_counter() - begin}, step=len(history))
-    return history
-
-
-def finish(save_dir, modules: dict[str, nn.Module], header, history, run) -> None:
-    """Write models and history, hand them to MLflow."""
-    for kind, module in modules.items():
-        path = save_dir / f"{kind}.safetensors"
-        save_model(path, module, {"kind": kind, **header})
-        run.log_artifact(path, "checkpoints")
-    columns = None if history else ["epoch"]
-    with atomic(save_dir / "training.csv") as temporary:
-        pd.DataFrame(history, columns=columns).to_csv(temporary, index=False)
-    run.log_artifact(save_dir / "training.csv")
 
 
 def run_import_checkpoint(
@@ -437,28 +299,13 @@ def run_evaluate(
         device.use() as where,
         tracked("evaluate", settings, save_dir, where, parent_run_id=parent) as run,
     ):
-        _log_dataset(run, split.info, "validation")
-        batches = _validation_batches(Crops(split, task), runtime, where)
+        log_dataset(run, split.info, "validation")
+        batches = validation_batches(Crops(split, task), runtime, where)
         networks = [load_processor(path) if path else None for path in (model, model_transformer)]
         result = evaluate(
             *networks, judges, batches, task.scale, where, runtime.precision, name=settings["name"]
         )
         _write_evaluation(result, identity, split.paths, save_dir, run)
-
-
-def judge(name: str, info: DatasetInfo) -> tuple[str, nn.Module]:
-    """(name, R) of a recognizer.safetensors, a user's YAML file or a pretrained classifier."""
-    path = Path(name)
-    if is_own(path):
-        return path.stem, _training_recognizer(name, path, info)
-    stored = path if path.suffix == ".safetensors" else None
-    arch = read_header(stored, "recognizer")["arch"] if stored else name
-    return arch, _training_recognizer(arch, stored, info)
-
-
-def run_name(task: str, objective: str, weight: float, arch: str, seed: int) -> str:
-    """A name a person can read: ``sr ra l=0.001 resnet18 seed0``."""
-    return f"{task} {objective} l={weight:g} {arch} seed{seed}"
 
 
 def _write_evaluation(result: Evaluation, identity, paths, save_dir: Path, run) -> None:

@@ -18,7 +18,7 @@ from ra.analysis.restored import chosen_images, restored, task_of
 from ra.errors import UserError
 from ra.evaluation import accuracy
 from ra.files import atomic, write_text
-from ra.jobs import Device, Source
+from ra.jobs_common import Device, Source
 from ra.progress import Progress
 from ra.statistics import mcnemar
 

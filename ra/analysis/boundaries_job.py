@@ -13,7 +13,7 @@ from ra.analysis.boundaries import Answers, Survey, similarities, survey_recogni
 from ra.analysis.restored import chosen_images, restored, task_of
 from ra.errors import UserError
 from ra.files import atomic
-from ra.jobs import Device, Source, judge
+from ra.jobs_common import Device, Source, judge
 from ra.progress import Progress
 
 

@@ -30,7 +30,7 @@ from ra.data.degradations import build_task
 from ra.distributed import join
 from ra.errors import UserError
 from ra.files import atomic
-from ra.jobs import Device, finish, given, held, run_name, tracked, train_tracked
+from ra.jobs_common import Device, finish, given, held, run_name, tracked, train_tracked
 from ra.models.checkpoints import load_processor, read_header
 from ra.models.processors import build_processor
 from ra.objectives import Plain, canonical_mode

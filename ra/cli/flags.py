@@ -141,7 +141,7 @@ def device_flags(p):
 
 
 def source(o):
-    from ra.jobs import Source
+    from ra.jobs_common import Source
 
     return Source(o.data, o.resize, o.crop)
 
@@ -175,6 +175,6 @@ def runtime(o):
 
 
 def device(o):
-    from ra.jobs import Device
+    from ra.jobs_common import Device
 
     return Device(o.device, o.threads, o.jobs_per_gpu)
