@@ -79,16 +79,16 @@ class Options:
 
 def write_photographs(root: Path, crop: int, images: int) -> Path:
     """A folder with ``images`` JPEG files in train/ and as many in val/, cut from photographs."""
-    side = round(crop * SOURCE)
+    side, classes = round(crop * SOURCE), min(CLASSES, images)
     for split, seed in (("train", 0), ("val", 1)):
         generator = np.random.default_rng(seed)
-        sources = [photograph.open() for photograph in PHOTOGRAPHS[:CLASSES]]
-        for index in range(max(images, CLASSES)):
-            source = sources[index % CLASSES]
+        sources = [photograph.open() for photograph in PHOTOGRAPHS[:classes]]
+        for index in range(images):
+            source = sources[index % classes]
             box = round(min(source.size) * generator.uniform(0.5, 1))
             left, top = (int(generator.integers(0, free - box + 1)) for free in source.size)
             tile = source.crop((left, top, left + box, top + box)).resize((side, side))
-            path = root / split / f"{index % CLASSES}" / f"{index:06d}.jpg"
+            path = root / split / f"{index % classes}" / f"{index:06d}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             tile.save(path, quality=90)
     return root

@@ -39,6 +39,12 @@ def options(tmp_path_factory) -> Options:
     )
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_train_takes_as_many_steps_as_the_bare_way(options, steps):
+    crops = training_crops(options, Work(crop=32, batch_size=4, steps=steps), "dn")
+    assert len(crops) == 4 * steps
+
+
 def test_the_bare_step_trains_as_train_does(options):
     schedule = Schedule(epochs=2, batch_size=4, lr=1e-3, lr_steps=())
     crops = training_crops(options, WORK, "dn")
