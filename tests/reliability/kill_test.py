@@ -120,9 +120,12 @@ def unsaved_s(folder: Path, now: float) -> list[float]:
 
 
 def check(folder: Path, reference: dict[str, bytes]) -> None:
-    """Every file under its final name is that of the uninterrupted run; states can be read."""
+    """Every file under its final name is that of the uninterrupted run; states can be read.
+
+    Without a ``reference`` only the states are read.
+    """
     for name, data in outputs(folder).items():
-        if reference.get(name) != data:
+        if reference and reference.get(name) != data:
             raise Fault(f"{folder / name} is not that of the uninterrupted run")
     for state in (folder / "results").rglob("state.pt"):
         torch.load(io.BytesIO(state.read_bytes()), weights_only=True)
