@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ra.data.datasets import Crops, TrainingKeys, ahead, loader
 from ra.devices import autocast
@@ -204,6 +205,7 @@ def train(
                 due, number = team.agree(due, number) if together else (False, 0)
             if number or (due and step < per_epoch * schedule.epochs):
                 meter.flush(step, state)  # never save a state that has diverged
+                _check_weights(networks, step, state)
                 if team.leader:
                     _save(state, networks, optimizer, settings, step, history, meter)
                 saved = time.monotonic()
@@ -253,11 +255,7 @@ class Meter:
             self.sums[name] = self.sums.get(name, 0.0) + value
             means[name] = value / images
             if not math.isfinite(means[name]):
-                kept = f"the last good state is in {state}" if state.exists() else "no state saved"
-                raise Diverged(
-                    f"loss '{name}' is {means[name]} at step {step}: training diverged "
-                    f"({kept}); lower lr or lambda"
-                )
+                raise _diverged(f"loss '{name}' is {means[name]}", step, state)
         if images:
             means["images_per_s"] = images / max(now - self._since, 1e-9)
         self.images += int(images)
@@ -291,6 +289,19 @@ class StopSignal:
 
     def _note(self, number: int, _frame: object) -> None:
         self.number = number
+
+
+def _diverged(what: str, step: int, state: Path) -> Diverged:
+    kept = f"the last good state is in {state}" if state.exists() else "no state saved"
+    return Diverged(f"{what} at step {step}: training diverged ({kept}); lower lr or lambda")
+
+
+def _check_weights(networks: dict[str, nn.Module], step: int, state: Path) -> None:
+    """A finite loss may have had infinite gradients, which only the next loss would tell."""
+    for kind, module in networks.items():
+        for name, value in module.state_dict().items():
+            if not value.isfinite().all():
+                raise _diverged(f"{kind}'s {name} is NaN or infinite", step, state)
 
 
 def _save(state, networks, optimizer, settings, step, history, meter) -> None:

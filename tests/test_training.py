@@ -1,7 +1,9 @@
 """The loop: schedule, resumption bit for bit, refusal of other settings, divergence, signals."""
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -9,6 +11,8 @@ import time
 import pytest
 import torch
 
+from ra import tracking
+from ra.cli import main
 from ra.data.datasets import Crops, open_split
 from ra.data.degradations import build_task
 from ra.errors import UserError
@@ -124,6 +128,37 @@ def test_divergence_stops_with_the_step_and_keeps_the_last_good_state(prepared, 
     with pytest.raises(Diverged, match="at step 2: training diverged"):
         run(prepared, tmp_path, schedule, runtime=Runtime(log_steps=2))
     assert not (tmp_path / "state.pt").exists()
+
+
+def test_weights_that_are_no_numbers_are_not_saved(prepared, tmp_path, monkeypatch):
+    """Infinite gradients of a finite loss: the state before them stays."""
+    step = torch.optim.Adam.step
+    calls = iter(range(100))
+
+    def poisoned(self, *arguments):
+        step(self, *arguments)
+        if next(calls) == 5:
+            self.param_groups[0]["params"][0].data[0] = torch.nan
+
+    monkeypatch.setattr(torch.optim.Adam, "step", poisoned)
+    with pytest.raises(Diverged, match="block1.0.weight is NaN or infinite at step 6.*state.pt"):
+        run(prepared, tmp_path)
+    kept = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert kept["step"] == 5
+    assert all(value.isfinite().all() for value in kept["modules"]["processor"].values())
+
+
+def test_a_diverged_run_has_failed(prepared, tmp_path, monkeypatch, capsys):
+    uri = tracking.default_uri(tmp_path)
+    tracking.prepare_store(uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    command = ["train", "--data", prepared, "--task", "dn", "--l", "0", "--optimizer", "sgd"]
+    command += ["--lr", "1e30", "--channels", "4", "--blocks", "1", "--device", "cpu"]
+    assert main([str(part) for part in [*command, "--save-dir", tmp_path / "p"]]) == 1
+    assert "training diverged" in capsys.readouterr().err
+    assert tracking.deliver(tmp_path / ".spool") == 0
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as store:
+        assert ("FAILED",) in store.execute("SELECT status FROM runs").fetchall()
 
 
 @pytest.mark.parametrize(
