@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from ra.bench.measure import interleaved, spread, verdict
+from ra.bench.measure import spread, verdict
 from ra.bench.scene import Options, Work, objective_of, prepared, recognizer_of
 from ra.data.datasets import Crops, ImageSplit, loader, validation_keys
 from ra.data.degradations import build_task
@@ -44,7 +44,7 @@ def _rows(options: Options, work: Work, task: str, counts: list[int]) -> list[di
     ways |= {"P": lambda: [_passed(processor, batch.input, options) for batch in resident]}
     ways |= {arch: _passes(judge, outputs, options) for arch, judge in judges.items()}
     ways |= {str(count): judged_by(count) for count in counts}
-    seconds = interleaved(ways, options.repeats, options.device)
+    seconds = options.interleaved(ways)
     rows = []
     for count in counts:
         parts = [seconds["one pass"], *(seconds[name] for name in options.recognizers[:count])]

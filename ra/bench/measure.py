@@ -13,12 +13,17 @@ import torch
 
 from ra.files import atomic, write_text
 
+# Processor time is that of all threads: other jobs do not disturb it, free cores do not help.
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 # Torch reports no row for these; a row that this machine cannot measure says so in this column.
 NOT_MEASURED = "not measured"
 
 
 def interleaved(
-    ways: Mapping[str, Callable[[], object]], repeats: int, device: torch.device
+    ways: Mapping[str, Callable[[], object]],
+    repeats: int,
+    device: torch.device,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Seconds of every way in every repeat; all are called once before, untimed.
 
@@ -31,10 +36,10 @@ def interleaved(
     for repeat in range(repeats):
         for name in names[repeat % len(names) :] + names[: repeat % len(names)]:
             synchronise(device)
-            begin = time.perf_counter()
+            begin = clock()
             ways[name]()
             synchronise(device)
-            seconds[name].append(time.perf_counter() - begin)
+            seconds[name].append(clock() - begin)
     return seconds
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from ra.bench.measure import interleaved, spread, verdict
+from ra.bench.measure import spread, verdict
 from ra.bench.scene import (
     Options,
     Work,
@@ -223,7 +223,7 @@ def _prepared(options: Options, work: Work) -> Path:
 
 
 def _row(options, work: Work, task: str, what: str, ways, target: float) -> dict[str, object]:
-    seconds = interleaved(ways, options.repeats, options.device)
+    seconds = options.interleaved(ways)
     ratio = spread(seconds["released"], seconds["ours"])
     return {
         "px": work.crop,

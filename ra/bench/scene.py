@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ra.bench.measure import CLOCKS, interleaved
 from ra.data.cache import prepare
 from ra.data.datasets import Batch, Crops, ImageSplit, TrainingKeys, loader
 from ra.data.degradations import build_task
@@ -49,6 +51,7 @@ class Options:
         channels, blocks: of P (SRResNet) and T (residual).
         arch: training R.
         recognizers: evaluation R's.
+        clock: wall, or cpu for processor time.
     """
 
     folder: Path
@@ -63,11 +66,16 @@ class Options:
     blocks: int
     precision: str
     workers: int
+    clock: str = "wall"
 
     @property
     def task(self) -> str:
         """Where one task is enough: the last, by default the dearest to degrade."""
         return self.tasks[-1]
+
+    def interleaved(self, ways: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
+        """Seconds of every way, in turn."""
+        return interleaved(ways, self.repeats, self.device, CLOCKS[self.clock])
 
     def runtime(self, checkpoint_seconds: float = 60.0) -> Runtime:
         return Runtime(

@@ -7,7 +7,7 @@ from copy import deepcopy
 
 import torch
 
-from ra.bench.measure import interleaved, spread
+from ra.bench.measure import spread
 from ra.bench.scene import Options, Work, objective_of, repeated, resident
 from ra.data.datasets import Batch
 from ra.devices import autocast
@@ -35,7 +35,7 @@ def _rows(options: Options, work: Work, task: str, compiled: bool) -> list[dict[
     for variant in VARIANTS:
         if variant != "compiled" or compiled:
             ways[variant] = _way(options, task, batches, variant)
-    seconds = interleaved(ways, options.repeats, options.device)
+    seconds = options.interleaved(ways)
     rows = []
     for variant in VARIANTS:
         row = {"px": work.crop, "batch": work.batch_size, "task": task, "variant": variant}

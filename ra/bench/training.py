@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ra.bench.measure import interleaved, spread, verdict
+from ra.bench.measure import spread, verdict
 from ra.bench.scene import (
     Options,
     Work,
@@ -54,7 +54,7 @@ def _row(options: Options, work: Work, task: str, name: str) -> dict[str, object
         "bare": limit,
         "train": lambda: complete(objective, crops, schedule, options, saving),
     }
-    seconds = interleaved(ways, options.repeats, options.device)
+    seconds = options.interleaved(ways)
     ratio = spread(seconds["bare"], seconds["train"])
     step = 1000 * min(seconds["bare"]) / work.steps
     return {

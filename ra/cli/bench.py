@@ -47,6 +47,12 @@ def add(commands) -> None:
     group.add_argument("--workers", type=int, default=0, help="loader processes; 0 is none extra")
     group.add_argument("--precision", default="fp32", help="fp32, or bf16 by autocast")
     group.add_argument("--jobs-per-gpu", type=int, default=1, help="jobs that may share a GPU")
+    group.add_argument(
+        "--clock",
+        choices=["wall", "cpu"],
+        default="wall",
+        help="cpu: processor time, which other jobs do not disturb and free cores do not shorten",
+    )
     group.add_argument("--compile", action="store_true", help="steps: also measure torch.compile")
 
 
@@ -160,4 +166,5 @@ def _options(o, where, folder: Path):
         blocks=o.blocks,
         precision=o.precision,
         workers=o.workers,
+        clock=o.clock,
     )
