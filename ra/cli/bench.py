@@ -67,7 +67,7 @@ def _size_flags(group) -> None:
         "--steps",
         type=int,
         nargs="+",
-        default=[6, 2, 2],
+        default=[16, 4, 2],
         metavar="N",
         help="steps (evaluation: batches) of one timed part",
     )
