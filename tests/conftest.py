@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,9 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def no_tracking(monkeypatch):
-    """Tests record nothing unless they ask for it."""
+    """Tests record nothing unless they ask for it; an earlier test's --quiet is forgotten."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    os.environ.pop("RA_QUIET", None)
 
 
 @pytest.fixture(scope="session")
