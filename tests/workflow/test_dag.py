@@ -1,6 +1,8 @@
 """The DAG: how large it is, what a change re-runs, and what is said of a bad config."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 from helpers import ROOT, planned, snakemake, write_images
@@ -160,3 +162,13 @@ def test_every_rule_has_a_log_a_benchmark_and_resources():
 def test_commands_quote_what_comes_from_the_config(copy):
     run = snakemake(copy, "--dry-run", "--printshellcmds", "--config", "data=/x/$(touch pwned)")
     assert "'/x/$(touch pwned)'" in run.stdout + run.stderr
+
+
+def test_plain_snakemake_reads_the_default_profile(tmp_path):
+    """Snakemake looks beside the Snakefile, in profiles/: a link to workflow/profiles."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--dry-run"]
+    (tmp_path / "config.yaml").write_text((ROOT / "config.yaml").read_text())
+    run = subprocess.run(
+        [*command, "--directory", tmp_path], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert run.returncode == 0 and f"profile {ROOT / 'profiles/default'}" in run.stderr
