@@ -25,7 +25,7 @@ rule measure:
         f"{BENCH}/bench.benchmark.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores or 1  # a report or a look at the DAG needs no --cores
+    threads: 64  # more than there are takes all: nothing may run beside a measurement
     resources:
         gpu=CONFIG.runtime["gpus"],
         mem_mb=CONFIG.runtime["mem_mb"],
