@@ -13,7 +13,6 @@ from torch import nn
 from ra.data.cache import DatasetInfo, prepare
 from ra.data.datasets import Crops, validation_keys
 from ra.data.degradations import build_task
-from ra.distributed import join
 from ra.errors import UserError
 from ra.evaluation import Evaluation, evaluate, summarise
 from ra.figures import write_heat_map, write_strip
@@ -21,17 +20,17 @@ from ra.files import atomic, write_json
 from ra.jobs_common import (
     Device,
     Source,
-    _stored_recognizer,
     finish,
     given,
-    held,
     judge,
     log_dataset,
     run_id_in,
     run_name,
+    stored_recognizer,
     tracked,
     train_tracked,
     training_ensemble,
+    training_job,
     validation_batches,
 )
 from ra.models.checkpoints import load_processor, read_header, save_model
@@ -92,7 +91,7 @@ def run_train_recognizer(
     header |= {"dataset": split.info.name, "data_digest": split.info.digest}
     torch.manual_seed(runtime.seed)
     if start is not None:
-        recognizer = _stored_recognizer(start, split.info)
+        recognizer = stored_recognizer(start, split.info)
     elif weights == SCRATCH:
         recognizer = build_recognizer(arch, len(names))
     else:
@@ -106,12 +105,7 @@ def run_train_recognizer(
         about = ("dataset", "task", "objective", "lambda", "recognizer", "seed")
         header["learned_through"] = {key: given_by.get(key) for key in about}
     settings = settings_of(schedule, runtime, name=f"R {arch}", **header)
-    with (
-        held(save_dir),
-        device.use() as where,
-        join(where) as team,
-        tracked("train-recognizer", settings, save_dir, where) as run,
-    ):
+    with training_job("train-recognizer", settings, save_dir, device) as (where, team, run):
         log_dataset(run, split.info, "training")
         history = []
         if weights == SCRATCH or start is not None:
@@ -196,12 +190,7 @@ def run_train(
         processor=processor,
         transformer=transformer if "transformer" in networks else None,
     )
-    with (
-        held(save_dir),
-        device.use() as where,
-        join(where) as team,
-        tracked("train", settings, save_dir, where) as run,
-    ):
+    with training_job("train", settings, save_dir, device) as (where, team, run):
         log_dataset(run, split.info, "training")
         if fixed is not None:
             fixed.to(where, memory_format=torch.channels_last)

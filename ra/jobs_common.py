@@ -19,7 +19,7 @@ from ra import tracking
 from ra.data.cache import DatasetInfo
 from ra.data.datasets import Crops, loader, open_split, validation_keys
 from ra.devices import use_device
-from ra.distributed import is_leader
+from ra.distributed import is_leader, join
 from ra.errors import UserError
 from ra.files import alone, atomic, write_json
 from ra.models.checkpoints import load_recognizer, read_header, save_model
@@ -92,12 +92,12 @@ def training_recognizer(arch: str, path: Path | None, info: DatasetInfo) -> nn.M
         name = arch if path is None else str(path)
         recognizer = pretrained_recognizer(name, list(info.classes), PAPER_WEIGHTS)
     else:
-        name, recognizer = str(path), _stored_recognizer(path, info)
+        name, recognizer = str(path), stored_recognizer(path, info)
     check_crop(recognizer, name, info.crop)
     return freeze(recognizer)
 
 
-def _stored_recognizer(path: Path, info: DatasetInfo) -> Recognizer:
+def stored_recognizer(path: Path, info: DatasetInfo) -> Recognizer:
     """R from ``path``, if it knows the classes of the data."""
     header = read_header(path, "recognizer")
     if header["classes"] != list(info.classes):
@@ -138,6 +138,18 @@ def tracked(kind: str, settings: dict[str, Any], save_dir: Path, where: torch.de
         run_id=resumed,
         **more,
     )
+
+
+@contextmanager
+def training_job(kind: str, settings: dict[str, Any], save_dir: Path, device: Device):
+    """Hold the folder, device, team and run of a training; yields (device, team, run)."""
+    with (
+        held(save_dir),
+        device.use() as where,
+        join(where) as team,
+        tracked(kind, settings, save_dir, where) as run,
+    ):
+        yield where, team, run
 
 
 def run_id_in(folder: Path) -> str | None:

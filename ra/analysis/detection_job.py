@@ -27,10 +27,16 @@ from ra.analysis.detection_figures import write_detections
 from ra.analysis.voc import DetectionCrops, VocImages
 from ra.data.datasets import loader, validation_keys
 from ra.data.degradations import build_task
-from ra.distributed import join
 from ra.errors import UserError
 from ra.files import atomic
-from ra.jobs_common import Device, finish, given, held, run_name, tracked, train_tracked
+from ra.jobs_common import (
+    Device,
+    finish,
+    given,
+    run_name,
+    train_tracked,
+    training_job,
+)
 from ra.models.checkpoints import load_processor, read_header
 from ra.models.processors import build_processor
 from ra.objectives import Plain, canonical_mode
@@ -58,12 +64,7 @@ def run_train_detector(
     detector = build_detector(arch, images.classes, side, weights)
     header = {"arch": arch, "dataset": name, "data_digest": images.digest, "weights": weights}
     settings = settings_of(schedule, runtime, name=f"detector {arch}", **header)
-    with (
-        held(save_dir),
-        device.use() as where,
-        join(where) as team,
-        tracked("train-recognizer", settings, save_dir, where) as run,
-    ):
+    with training_job("train-recognizer", settings, save_dir, device) as (where, team, run):
         crops = DetectionCrops(images, None)
         place = (where, team, save_dir)
         objective = DetectorTraining(detector)
@@ -122,12 +123,7 @@ def run_train_through_detector(
         data_digest=images.digest,
         processor=processor,
     )
-    with (
-        held(save_dir),
-        device.use() as where,
-        join(where) as team,
-        tracked("train", settings, save_dir, where) as run,
-    ):
+    with training_job("train", settings, save_dir, device) as (where, team, run):
         detector.to(where)
         place = (where, team, save_dir)
         crops = DetectionCrops(images, task)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ra.cli.flags import command
+from ra.cli.flags import command, files_flag, save_dir_flag
 
 
 def add(commands) -> None:
@@ -18,7 +18,7 @@ def _add_split_classes(commands) -> None:
     p = command(commands, "split-classes", _split_classes, text)
     p.add_argument("--data", type=Path, required=True, metavar="DIR", help="prepared data set")
     p.add_argument("--seed", type=int, default=0, help="draws the halves")
-    _save_dir(p, "for halves.json, A/data and B/data")
+    save_dir_flag(p, "for halves.json, A/data and B/data")
 
 
 def _split_classes(o) -> None:
@@ -33,7 +33,7 @@ def _add_categories(commands) -> None:
     p = command(commands, "categories", _categories, text)
     for half in ("a", "b"):
         _evaluations(p, f"--trained-on-{half}", f"of P's trained on half {half.upper()}")
-    _save_dir(p, "for categories.csv, .md, .png")
+    save_dir_flag(p, "for categories.csv, .md, .png")
 
 
 def _categories(o) -> None:
@@ -47,7 +47,7 @@ def _add_lambda_sweep(commands) -> None:
     p = command(commands, "lambda-sweep", _lambda_sweep, text)
     _evaluations(p, "--evaluations", "of one P per lambda; plain is lambda 0")
     p.add_argument("--training-r", required=True, metavar="R", help="the R that trained the P's")
-    _save_dir(p, "for lambdas.csv, .md, .png")
+    save_dir_flag(p, "for lambdas.csv, .md, .png")
 
 
 def _lambda_sweep(o) -> None:
@@ -68,7 +68,7 @@ def _add_extras(commands) -> None:
         help="a name and evaluation.csv files; P's are compared with the plain one of their "
         "group, plain ones with that of the first group",
     )
-    _save_dir(p, "for extras.csv, .md, .png")
+    save_dir_flag(p, "for extras.csv, .md, .png")
 
 
 def _extras(o) -> None:
@@ -79,8 +79,4 @@ def _extras(o) -> None:
 
 def _evaluations(p, flag: str, whose: str) -> None:
     text = f"evaluation.csv files {whose}; images.csv is read beside each"
-    p.add_argument(flag, nargs="+", type=Path, required=True, metavar="FILE", help=text)
-
-
-def _save_dir(p, what: str) -> None:
-    p.add_argument("--save-dir", type=Path, required=True, metavar="DIR", help=what)
+    files_flag(p, flag, text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from ra.cli.flags import command, device, device_flags, source, source_flags
+from ra.cli.flags import command, device, device_flags, save_dir_flag, source, source_flags
 from ra.errors import UserError
 
 
@@ -49,13 +49,7 @@ def _add_black_box(commands) -> None:
         metavar="DIR",
         help="answers that were got before (default: cache in --save-dir)",
     )
-    p.add_argument(
-        "--save-dir",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="for answers.csv, agreement.csv, agreement.md, sheet.csv, key.csv, pictures",
-    )
+    save_dir_flag(p, "for answers.csv, agreement.csv, agreement.md, sheet.csv, key.csv, pictures")
     _box_flags(p)
     device_flags(p)
 
@@ -135,9 +129,7 @@ def _add_sheet(commands) -> None:
     )
     p.add_argument("--sheet", type=Path, required=True, metavar="FILE", help="sheet.csv, filled in")
     p.add_argument("--key", type=Path, required=True, metavar="FILE", help="key.csv beside it")
-    p.add_argument(
-        "--save-dir", type=Path, required=True, metavar="DIR", help="for judged.csv and judged.md"
-    )
+    save_dir_flag(p, "for judged.csv and judged.md")
 
 
 def _sheet(o) -> None:

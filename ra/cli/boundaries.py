@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ra.cli.flags import command, device, device_flags, source, source_flags
+from ra.cli.flags import (
+    command,
+    device,
+    device_flags,
+    files_flag,
+    save_dir_flag,
+    source,
+    source_flags,
+)
 
 
 def add(commands) -> None:
@@ -54,9 +62,7 @@ def _add_boundaries(commands) -> None:
     )
     p.add_argument("--steps", type=int, default=20, help="distances tried along a direction")
     p.add_argument("--seed", type=int, default=0, help="of images and random directions")
-    p.add_argument(
-        "--save-dir", type=Path, required=True, metavar="DIR", help="for pairs.csv and planes.png"
-    )
+    save_dir_flag(p, "for pairs.csv and planes.png")
     device_flags(p)
 
 
@@ -77,29 +83,13 @@ def _add_table(commands) -> None:
         _table,
         "similarity of boundaries x transfer gain, with rank correlation",
     )
-    p.add_argument(
-        "--pairs",
-        nargs="+",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="pairs.csv files of ra boundaries",
-    )
-    p.add_argument(
+    files_flag(p, "--pairs", "pairs.csv files of ra boundaries")
+    files_flag(
+        p,
         "--evaluations",
-        nargs="+",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="evaluation.csv files of the plain and RA P's; images.csv is beside each",
+        "evaluation.csv files of the plain and RA P's; images.csv is beside each",
     )
-    p.add_argument(
-        "--save-dir",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="for transfer.csv, correlation.csv, boundaries.md and scatter.png",
-    )
+    save_dir_flag(p, "for transfer.csv, correlation.csv, boundaries.md and scatter.png")
 
 
 def _table(o) -> None:

@@ -6,13 +6,16 @@ import argparse
 from pathlib import Path
 
 from ra.cli.flags import (
+    columns_flag,
     command,
     device,
+    files_flag,
     image_flags,
     model_flags,
     network_flags,
     runtime,
     runtime_flags,
+    save_dir_flag,
     say,
     schedule,
     schedule_flags,
@@ -50,7 +53,7 @@ def _add_prepare(commands) -> None:
         help="folder with train/CLASS/ and val/CLASS/; or 'embedded': photographs of "
         "installed packages; 'embedded-tune': their training half, split again",
     )
-    p.add_argument("--save-dir", type=Path, required=True, metavar="DIR", help="prepared data set")
+    save_dir_flag(p, "prepared data set")
     p.add_argument("--name", help="name of the data set in results (default: its path)")
     image_flags(p)
     p.add_argument(
@@ -119,13 +122,7 @@ def _add_train_recognizer(commands) -> None:
         metavar="FILE",
         help="processor.safetensors through whose outputs R learns (default: clean images)",
     )
-    p.add_argument(
-        "--save-dir",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="for recognizer.safetensors and training.csv",
-    )
+    save_dir_flag(p, "for recognizer.safetensors and training.csv")
     schedule_flags(p)
     runtime_flags(p)
 
@@ -235,7 +232,7 @@ def _add_import_checkpoint(commands) -> None:
     p.add_argument("--mode", default="ra", help="objective it was trained with")
     p.add_argument("--l", type=float, default=0.001, metavar="LAMBDA", help="its lambda")
     p.add_argument("--arch", default="resnet18", help="its training R")
-    p.add_argument("--save-dir", type=Path, required=True, metavar="DIR", help="for the model")
+    save_dir_flag(p, "for the model")
 
 
 def _import_checkpoint(o) -> None:
@@ -287,21 +284,8 @@ def _evaluate(o) -> None:
 
 
 def _evaluations_flags(p) -> None:
-    p.add_argument(
-        "--evaluations",
-        nargs="+",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="evaluation.csv files",
-    )
-    p.add_argument(
-        "--recognizers",
-        nargs="+",
-        default=[],
-        metavar="R",
-        help="columns of the tables, in order (default: every R that occurs)",
-    )
+    files_flag(p, "--evaluations", "evaluation.csv files")
+    columns_flag(p)
 
 
 def _add_table(commands) -> None:
@@ -318,13 +302,7 @@ def _add_table(commands) -> None:
         help="also write significance.csv: every P against the plain one, paired tests; reads "
         "the images.csv beside each evaluation.csv",
     )
-    p.add_argument(
-        "--save-dir",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="for TASK.csv, quality.csv and all.csv, each table also as Markdown and LaTeX",
-    )
+    save_dir_flag(p, "for TASK.csv, quality.csv and all.csv, each table also as Markdown and LaTeX")
 
 
 def _table(o) -> None:
@@ -340,13 +318,7 @@ def _add_transfer_matrix(commands) -> None:
     text = "pivot evaluations by training R: transfer matrix and table 1 of the paper"
     p = command(commands, "transfer-matrix", _transfer_matrix, text)
     _evaluations_flags(p)
-    p.add_argument(
-        "--save-dir",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="for transfer_TASK and table1_TASK, as CSV, Markdown, LaTeX and heat map",
-    )
+    save_dir_flag(p, "for transfer_TASK and table1_TASK, as CSV, Markdown, LaTeX and heat map")
 
 
 def _transfer_matrix(o) -> None:
@@ -362,9 +334,7 @@ def _add_fetch_weights(commands) -> None:
         "--recognizers", nargs="+", default=list(PAPER_RECOGNIZERS), metavar="R", help="names"
     )
     p.add_argument("--weights", default="IMAGENET1K_V1", help="name of the weights")
-    p.add_argument(
-        "--save-dir", type=Path, required=True, metavar="DIR", help="for weights.json, the list"
-    )
+    save_dir_flag(p, "for weights.json, the list")
 
 
 def _fetch_weights(o) -> None:

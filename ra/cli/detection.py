@@ -8,9 +8,11 @@ from pathlib import Path
 from ra.cli.flags import (
     command,
     device,
+    files_flag,
     processor_flags,
     runtime,
     runtime_flags,
+    save_dir_flag,
     schedule,
     schedule_flags,
     task_flags,
@@ -31,9 +33,7 @@ def _add_compose(commands) -> None:
         _compose,
         "compose a small detection set from photographs of installed packages",
     )
-    p.add_argument(
-        "--save-dir", type=Path, required=True, metavar="DIR", help="for VOC0000, a VOC tree"
-    )
+    save_dir_flag(p, "for VOC0000, a VOC tree")
     p.add_argument("--side", type=int, default=96, help="of the square images, pixels")
     p.add_argument("--train", type=int, default=400, help="training images")
     p.add_argument("--val", type=int, default=150, help="validation images")
@@ -76,9 +76,7 @@ def _add_detector(commands) -> None:
         "--weights", default="scratch", help="of the backbone: 'scratch', or IMAGENET1K_V1"
     )
     p.add_argument("--side", type=int, default=96, help="images are fitted into a square, pixels")
-    p.add_argument(
-        "--save-dir", type=Path, required=True, metavar="DIR", help="for detector.safetensors"
-    )
+    save_dir_flag(p, "for detector.safetensors")
     schedule_flags(p)
     runtime_flags(p)
 
@@ -122,9 +120,7 @@ def _add_train(commands) -> None:
         "--l", type=float, default=0.001, metavar="LAMBDA", help="weight of the detector's losses"
     )
     processor_flags(p.add_argument_group("networks"))
-    p.add_argument(
-        "--save-dir", type=Path, required=True, metavar="DIR", help="for processor.safetensors"
-    )
+    save_dir_flag(p, "for processor.safetensors")
     schedule_flags(p)
     runtime_flags(p)
 
@@ -153,23 +149,12 @@ def _add_judge(commands) -> None:
     p = command(commands, "judge-detection", _judge, "mAP of a detector on the output of P's")
     _tree_flags(p, "VOC2007/test")
     _detector_file(p)
-    p.add_argument(
-        "--models",
-        nargs="+",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="processor.safetensors files of one task, whatever they were trained with",
+    files_flag(
+        p, "--models", "processor.safetensors files of one task, whatever they were trained with"
     )
     p.add_argument("--rounds", type=int, default=200, help="bootstrap samples for intervals")
     p.add_argument("--batch", type=int, default=25, help="images at once")
-    p.add_argument(
-        "--save-dir",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="for detection.csv and detections.png",
-    )
+    save_dir_flag(p, "for detection.csv and detections.png")
     runtime_flags(p)
 
 
@@ -196,29 +181,13 @@ def _add_table(commands) -> None:
         _table,
         "transfer between classifiers and a detector, both ways",
     )
-    p.add_argument(
-        "--detections",
-        nargs="+",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="detection.csv files: P's judged by a detector",
-    )
-    p.add_argument(
+    files_flag(p, "--detections", "detection.csv files: P's judged by a detector")
+    files_flag(
+        p,
         "--evaluations",
-        nargs="+",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="evaluation.csv files: P's trained with the detector, judged by classifiers",
+        "evaluation.csv files: P's trained with the detector, judged by classifiers",
     )
-    p.add_argument(
-        "--save-dir",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="for by_detector.csv, by_classifiers.csv and detection.md",
-    )
+    save_dir_flag(p, "for by_detector.csv, by_classifiers.csv and detection.md")
 
 
 def _table(o) -> None:

@@ -37,6 +37,25 @@ def say(text: object) -> None:
         print(text)
 
 
+def save_dir_flag(p, what: str) -> None:
+    p.add_argument("--save-dir", type=Path, required=True, metavar="DIR", help=what)
+
+
+def files_flag(p, flag: str, what: str) -> None:
+    """A required list of files."""
+    p.add_argument(flag, nargs="+", type=Path, required=True, metavar="FILE", help=what)
+
+
+def columns_flag(p) -> None:
+    p.add_argument(
+        "--recognizers",
+        nargs="+",
+        default=[],
+        metavar="R",
+        help="columns of the tables, in order (default: every R that occurs)",
+    )
+
+
 def image_flags(p) -> None:
     p.add_argument(
         "--resize",
