@@ -8,7 +8,7 @@ from helpers import ROOT
 # From the ground up. A module imports from its own layer and those above it in this list.
 LAYERS = (
     ("__init__", "errors", "files", "registry", "progress", "latex", "statistics"),
-    ("system", "spool", "tracking", "devices", "distributed"),
+    ("system", "spool", "tracking", "devices", "distributed", "warm"),
     ("data", "models"),
     ("objectives",),
     ("training", "evaluation", "process", "predict"),
