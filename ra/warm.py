@@ -39,7 +39,10 @@ def start(threads: int) -> None:
     """
     if os.environ.get(VARIABLE) == "0":
         return
-    path = Path(tempfile.mkdtemp(prefix="ra-warm-"), "socket")
+    try:
+        path = Path(tempfile.mkdtemp(prefix="ra-warm-"), "socket")
+    except OSError:  # nowhere to write: each job imports for itself
+        return
     environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
     server = subprocess.Popen(
         [sys.executable, "-m", "ra.cli.serve", str(path), str(threads)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -82,8 +83,8 @@ def write_planes(
         images: (N, 3, H, W) in [0, 1], plain P's outputs, shown on the left.
         moved: RMS distance of RA P's output from it, the cross on the horizontal axis.
         classes: names of the class indices in ``regions``.
-        rows: images shown; those on whose planes the R's see most classes, for on a plane of one
-            colour there is no boundary.
+        rows: images shown, of different labels where there are as many; those on whose planes the
+            R's see most classes, for on a plane of one colour there is no boundary.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import ListedColormap
@@ -93,7 +94,13 @@ def write_planes(
     variety = sum(
         torch.tensor([len(plane.unique()) for plane in of_r.regions]) for of_r in answers.values()
     )
-    shown = variety.argsort(descending=True, stable=True)[:rows].tolist()
+    order = variety.argsort(descending=True, stable=True).tolist()
+    seen: Counter[str] = Counter()
+    again = {}  # how many of its label come before it
+    for index in order:
+        again[index] = seen[labels[index]]
+        seen[labels[index]] += 1
+    shown = sorted(order, key=again.get)[:rows]
     present = torch.cat([of_r.regions[shown].flatten() for of_r in answers.values()]).unique()
     colours = ListedColormap(_colours(len(present)))
     size = (2.2 * (len(answers) + 1) + 1.6, 2.3 * len(shown) + 0.4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -141,22 +142,26 @@ def write_transfer(pairs: Sequence[Path], evaluations: Sequence[Path], out: Path
 
 
 def write_scatter(path: Path, table: pd.DataFrame) -> None:
-    """PNG: one panel per similarity, the gain over it, a colour per task."""
+    """PNG: one panel per similarity, the gain over it, a colour per task and a mark per R."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-    figure = Figure(figsize=(12, 4), dpi=110)
+    colours = {task: f"C{number}" for number, task in enumerate(table.task.unique())}
+    marks = dict(zip(table.evaluation_r.unique(), cycle("osD^vP*X<>"), strict=False))
+    figure = Figure(figsize=(12, 4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     for axes, measure in zip(figure.subplots(1, 3, sharey=True), SIMILARITIES, strict=True):
-        for task, rows in table.groupby("task", sort=False):
+        for (task, judge), rows in table.groupby(["task", "evaluation_r"], sort=False):
             spread = [rows.gain - rows.low, rows.high - rows.gain]
-            axes.errorbar(rows[measure], rows.gain, spread, fmt="o", capsize=2, label=task)
-            for x, y, name in zip(rows[measure], rows.gain, rows.evaluation_r, strict=True):
-                axes.annotate(name, (x, y), fontsize=7, xytext=(4, 3), textcoords="offset points")
+            look = {"fmt": marks[judge], "color": colours[task], "capsize": 2}
+            axes.errorbar(rows[measure], rows.gain, spread, **look)
         axes.axhline(0, color="grey", linewidth=0.6)
         axes.set_xlabel(AXES[measure])
     figure.axes[0].set_ylabel(AXES["gain"])
-    figure.axes[0].legend(title="task")
-    figure.tight_layout()
+    handles = [Line2D([], [], color=colour, label=task) for task, colour in colours.items()]
+    for judge, mark in marks.items():
+        handles.append(Line2D([], [], color="black", marker=mark, linestyle="", label=judge))
+    figure.legend(handles=handles, loc="outside right upper", fontsize=8)
     with atomic(path) as temporary:
         figure.savefig(temporary)

@@ -114,5 +114,5 @@ def _draw(by_detector: pd.DataFrame, by_classifiers: pd.DataFrame, path: Path) -
             right.set_xticks(range(len(rows)), rows.evaluation_r, rotation=20, ha="right")
         right.set_ylabel("top-1, %")
         right.set_title(f"{task}: trained with the detector", fontsize=9)
-        right.legend(fontsize=7)
+        right.legend(fontsize=7, ncols=3, loc="lower left", bbox_to_anchor=(0, 1.08))
     save(figure, path)

@@ -31,7 +31,6 @@ class Job:
 
     Attributes:
         work: what it spent on images: epochs of training and passes of evaluation.
-        cpu: processor time of the job and its children.
     """
 
     name: str
@@ -39,7 +38,6 @@ class Job:
     end: float
     seconds: float
     work: float
-    cpu: float
 
     @property
     def begin(self) -> float:
@@ -55,21 +53,13 @@ def read_jobs(results: Path) -> list[Job]:
         step = path.name.removesuffix(".benchmark.tsv")
         folder = path.parent.relative_to(results)
         kind = "train R" if step == "train" and "recognizers" in folder.parts else step
-        seconds, cpu = float(row["s"]), _number(row["cpu_time"])
+        seconds = float(row["s"])
         work = min(_work(path.parent, step), seconds)
         name = f"{step} {' '.join(folder.parts[1:])}".strip()
-        jobs.append(Job(name, kind, path.stat().st_mtime, seconds, work, cpu))
+        jobs.append(Job(name, kind, path.stat().st_mtime, seconds, work))
     if not jobs:
         raise UserError(f"{results}: no *.benchmark.tsv below it; give a finished experiment")
     return sorted(jobs, key=lambda job: job.begin)
-
-
-def _number(text: str) -> float:
-    """psutil could not look into very short jobs: '-' or 'NA'."""
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
 
 
 def _work(folder: Path, step: str) -> float:
@@ -104,7 +94,6 @@ def _row(kind: str, jobs: Sequence[Job]) -> dict[str, object]:
         "overhead s": seconds - work,
         "overhead s/job": (seconds - work) / len(jobs),
         "overhead / work": (seconds - work) / work if work else float("inf"),
-        "cpu s": sum(job.cpu for job in jobs),
     }
 
 

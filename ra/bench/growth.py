@@ -26,7 +26,7 @@ from ra.training import Schedule
 FACTORS = (1, 4, 16)
 READERS = 3  # jobs that read one cache at once
 LINEAR = 1.15  # seconds per unit at 16x, at most this many times those at 4x
-FLAT = 1.1  # memory at 16x, at most this many times that at 4x
+FLAT = 1.1  # memory at 16x, at most this many times the larger of 1x and 4x
 
 
 def compare(options: Options) -> list[dict[str, object]]:
@@ -134,8 +134,10 @@ def _growth(what: str, measure, context, repeats: int) -> dict[str, object]:
             loaded[factor], peak[factor] = before, max(most, peak.get(factor, 0.0))
     # Against the step before, not the first: fixed costs weigh on the smallest most.
     slope = (seconds[16] / 16) / (seconds[4] / 4)
-    # What is loaded before the work begins is the weights: they grow with the number of R's.
-    flat = (peak[16] - loaded[16] + loaded[4]) / peak[4]
+    # What is loaded before the work begins is the weights: they grow with the number of R's. Of a
+    # peak shorter than the time between two looks the smaller ones may show nothing.
+    taken = {factor: peak[factor] - loaded[factor] for factor in FACTORS}
+    flat = (loaded[4] + taken[16]) / (loaded[4] + max(taken[1], taken[4]))
     return {
         "growing": what,
         **{f"s {factor}x": seconds[factor] for factor in FACTORS},
@@ -143,7 +145,7 @@ def _growth(what: str, measure, context, repeats: int) -> dict[str, object]:
         **_named("s", verdict(slope, LINEAR, at_least=False)),
         **{f"loaded MiB {factor}x": loaded[factor] for factor in FACTORS},
         **{f"peak MiB {factor}x": peak[factor] for factor in FACTORS},
-        "MiB, 16x : 4x": flat,
+        "MiB, 16x : 1x or 4x": flat,
         **_named("MiB", verdict(flat, FLAT, at_least=False)),
     }
 

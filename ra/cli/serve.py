@@ -21,7 +21,7 @@ from pathlib import Path
 from ra.cli import main
 from ra.warm import VARIABLE
 
-# What trainings and evaluations import in the end. None of them touches CUDA, which no fork survives.
+# What trainings and evaluations import in the end; none touches CUDA, which survives no fork.
 MODULES = (
     "matplotlib.backends.backend_agg",
     "matplotlib.figure",

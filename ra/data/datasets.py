@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import queue
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from ra.data.cache import DatasetInfo, check_sizes, find_classes, find_images, r
 from ra.data.degradations import VALIDATION, Key, random_generator
 from ra.data.images import BadImage, read_image
 from ra.errors import UserError
+
+SWITCH_S = 1e-4  # Python's own 5 ms are a sixth of a small training step
 
 
 class Batch(NamedTuple):
@@ -208,6 +211,8 @@ def ahead(batches: Iterable, depth: int = 2) -> Iterator:
 
     While a step computes outside the interpreter's lock, the next batch is read and degraded. A
     DataLoader with workers does that itself, and must not fork them from a thread.
+
+    A step comes back for the lock after each operator; the thread gives it up after SWITCH_S.
     """
     if getattr(batches, "num_workers", 0):
         yield from batches
@@ -233,6 +238,8 @@ def ahead(batches: Iterable, depth: int = 2) -> Iterator:
             put(end, error)
 
     thread = threading.Thread(target=fetch, daemon=True)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
     thread.start()
     try:
         while True:
@@ -245,3 +252,4 @@ def ahead(batches: Iterable, depth: int = 2) -> Iterator:
     finally:
         stopped.set()
         thread.join()
+        sys.setswitchinterval(before)

@@ -23,7 +23,14 @@ def test_every_comparison_writes_a_table(tmp_path, capsys):
     tables = {path.stem: pd.read_csv(path) for path in tmp_path.glob("*.csv")}
     assert set(tables) == {*comparisons, "sharing", "epochs"}
     assert list(tables["training"].objective) == ["plain", "ra_unsupervised"]
-    assert list(tables["released"].what) == ["training", "evaluation, 2 R"]
+    released = tables["released"]
+    assert list(zip(released.what, released.P, released["ours in"], strict=True)) == [
+        (what, network, precision)
+        for what, network in (
+            ("training", "2 x 1"), ("evaluation, 2 R", "2 x 1"), ("evaluation, 2 R", "64 x 5")
+        )
+        for precision in ("fp32", "bf16")
+    ]  # fmt: skip
     assert list(tables["evaluation"]["R's"]) == [1, 2]
     assert len(tables["growth"]) == 5
     assert set(tables["growth"]["s met"]) | set(tables["growth"]["MiB met"]) <= {"yes", "no"}
