@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ra.analysis.figures import axes_in_a_row, save
+from ra.analysis.figures import panels, save
 from ra.analysis.scores import load, score, shown, shown_p, write_scores
 from ra.data.cache import COLUMNS, SPLITS, DatasetInfo, read_info
 from ra.errors import UserError
@@ -111,9 +111,9 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
 def _draw(table: pd.DataFrame, path: Path) -> None:
     """Per task the four ways from the half of training to that of judging; plain beside RA."""
     tasks = list(table.task.unique())
-    figure, panels = axes_in_a_row(len(tasks), width=4.2, height=3.6)
+    figure, drawn = panels(len(tasks), width=4.2, height=3.6)
     ways = [(trained, judged) for judged in HALVES for trained in HALVES]
-    for axes, task in zip(panels, tasks, strict=True):
+    for axes, task in zip(drawn, tasks, strict=True):
         lines = table[table.task == task].groupby(["p_model", "evaluation_r"])
         for number, ((p_model, r), rows) in enumerate(lines):
             chosen = rows.set_index(["trained_on", "judged_on"]).reindex(ways)

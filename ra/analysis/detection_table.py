@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ra.analysis.detection_figures import title_of
-from ra.analysis.figures import axes_in_a_row, save
+from ra.analysis.figures import panels, save
 from ra.analysis.scores import load, score, shown, shown_p
 from ra.errors import UserError
 from ra.files import atomic, write_text
@@ -93,11 +93,11 @@ def _classifier_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _draw(by_detector: pd.DataFrame, by_classifiers: pd.DataFrame, path: Path) -> None:
-    """Per task mAP@0.5 of each P on the left, top-1 of each classifier on the right."""
+    """A row per task: mAP@0.5 of each P on the left, top-1 of each classifier on the right."""
     tasks = list(by_detector.task.unique())
-    figure, panels = axes_in_a_row(2 * len(tasks), width=4.6, height=3.8)
+    figure, drawn = panels(2, width=4.6, height=3.8, rows=len(tasks))
     for number, task in enumerate(tasks):
-        left, right = panels[2 * number : 2 * number + 2]
+        left, right = drawn[2 * number : 2 * number + 2]
         chosen = by_detector[(by_detector.task == task) & (by_detector.metric == "map50")]
         names = [title_of(row) for row in chosen.to_dict("records")]
         left.barh(names, chosen.value, color="C0")

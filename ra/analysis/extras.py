@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ra.analysis.figures import axes_in_a_row, save
+from ra.analysis.figures import panels, save
 from ra.analysis.scores import Labels, load, plain_of, score, shown, shown_p, write_scores
 from ra.errors import UserError
 from ra.tables import p_model_name
@@ -67,8 +67,8 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
 def _draw(table: pd.DataFrame, path: Path) -> None:
     """Per task one line of points per P: top-1 of every R with its interval."""
     tasks = list(table.task.unique())
-    figure, panels = axes_in_a_row(len(tasks), width=6.5, height=4.2)
-    for axes, task in zip(panels, tasks, strict=True):
+    figure, drawn = panels(len(tasks), width=6.5, height=4.2)
+    for axes, task in zip(drawn, tasks, strict=True):
         here = table[table.task == task]
         recognizers = list(here.evaluation_r.unique())
         models = list(here.groupby(["group", "p_model", "training_r"], sort=False))
@@ -80,5 +80,5 @@ def _draw(table: pd.DataFrame, path: Path) -> None:
         axes.set_xticks(range(len(recognizers)), recognizers, rotation=15)
         axes.set_ylabel("top-1, %")
         axes.set_title(task)
-    panels[0].legend(fontsize=7, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.28))
+    drawn[0].legend(fontsize=7, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.28))
     save(figure, path)

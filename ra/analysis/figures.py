@@ -7,15 +7,15 @@ from pathlib import Path
 from ra.files import atomic
 
 
-def axes_in_a_row(count: int, width: float, height: float):
-    """(figure, list of axes): ``count`` panels of ``width`` x ``height`` inches."""
+def panels(columns: int, width: float, height: float, rows: int = 1):
+    """(figure, list of axes, row by row): panels of ``width`` x ``height`` inches."""
     # Imported here: only jobs that draw pay for it. The Agg canvas needs no screen.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width * count, height), dpi=110)
+    figure = Figure(figsize=(width * columns, height * rows), dpi=110)
     FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
 def save(figure, path: Path) -> None:

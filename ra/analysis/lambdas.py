@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ra.analysis.figures import axes_in_a_row, save
+from ra.analysis.figures import panels, save
 from ra.analysis.scores import OTHERS, QUALITY, load, score, shown, shown_p, write_scores
 from ra.errors import UserError
 from ra.tables import p_model_name, p_model_order
@@ -81,10 +81,10 @@ def _readable(table: pd.DataFrame, training_r: str) -> pd.DataFrame:
 
 
 def _draw(table: pd.DataFrame, training_r: str, path: Path) -> None:
-    """A row of panels, task x quality; filled points are Pareto points of their curve's R."""
-    panels = [(task, name) for task in table.task.unique() for name in QUALITY]
-    figure, row = axes_in_a_row(len(panels), width=4.0, height=3.8)
-    for axes, (task, name) in zip(row, panels, strict=True):
+    """A row of panels per task; filled points are Pareto points of their curve's R."""
+    chosen = [(task, name) for task in table.task.unique() for name in QUALITY]
+    figure, drawn = panels(len(QUALITY), width=4.4, height=3.6, rows=table.task.nunique())
+    for axes, (task, name) in zip(drawn, chosen, strict=True):
         here = table[table.task == task]
         for number, r in enumerate((training_r, OTHERS)):
             rows = here[here.evaluation_r == r]
@@ -93,7 +93,7 @@ def _draw(table: pd.DataFrame, training_r: str, path: Path) -> None:
         axes.set_title(task)
         axes.set_xlabel(UNITS[name])
         axes.set_ylabel("top-1, %")
-    row[0].legend(fontsize=7)
+    drawn[0].legend(fontsize=7)
     save(figure, path)
 
 
