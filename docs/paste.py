@@ -2,6 +2,7 @@
 
 python docs/paste.py results/bench docs/performance.md
 python docs/paste.py results/tables README.md
+python docs/paste.py results/analysis docs/analysis.md
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ from ra.files import write_text
 
 
 def paste(page: str, tables: Path) -> str:
-    """``page`` with every table that ``tables`` has as NAME.md; the others stay as they are."""
+    """``page`` with every table that is NAME.md below ``tables``; the others stay as they are."""
     for name in re.findall(r"<!-- table (\w+) -->", page):
-        file = tables / f"{name}.md"
-        if file.exists():
+        for file in tables.rglob(f"{name}.md"):
             block = rf"(<!-- table {name} -->\n).*?(<!-- end -->)"
             text = "\n" + file.read_text(encoding="utf-8").strip() + "\n\n"
             page = re.sub(block, lambda m, t=text: m[1] + t + m[2], page, flags=re.DOTALL)
