@@ -17,9 +17,10 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def no_tracking(monkeypatch):
-    """Tests record nothing unless they ask for it; an earlier test's --quiet is forgotten."""
+    """Tests record nothing unless they ask for it; what an earlier `main` set is forgotten."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    os.environ.pop("RA_QUIET", None)
+    for name in ("RA_QUIET", "OMP_NUM_THREADS"):
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code = warm.run(arguments, options.threads) if "threads" in options else None
     if code is not None:
         return code
-    if getattr(options, "threads", 0):
+    if getattr(options, "threads", 0) > 0:
         # Before torch is imported: its thread pools read this once.
         os.environ["OMP_NUM_THREADS"] = str(options.threads)
     if options.quiet:
