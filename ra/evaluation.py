@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ra.data.datasets import Batch, ahead
 from ra.data.degradations import no_processing
 from ra.devices import autocast
+from ra.models.fast import placed
 from ra.progress import Progress, quiet
 
 # Metrics of the image, which every R shares, and their units.
@@ -62,7 +63,7 @@ def evaluate(
     """
     models = [m for m in (processor, transformer, *recognizers.values()) if m is not None]
     for model in models:
-        model.to(device, memory_format=torch.channels_last).eval()
+        placed(model, device).eval()
     columns: dict[str, list[Tensor]] = {}
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
     count = len(batches)

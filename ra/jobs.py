@@ -34,6 +34,7 @@ from ra.jobs_common import (
     validation_batches,
 )
 from ra.models.checkpoints import load_processor, read_header, save_model
+from ra.models.fast import placed
 from ra.models.own import pretrained_recognizer
 from ra.models.processors import build_processor
 from ra.models.recognizers import (
@@ -109,13 +110,13 @@ def run_train_recognizer(
         log_dataset(run, split.info, "training")
         history = []
         if weights == SCRATCH or start is not None:
-            fixed = processor and processor.to(where, memory_format=torch.channels_last)
+            fixed = processor and placed(processor, where)
             objective, crops = Classification(recognizer, fixed), Crops(split, task)
             place = (where, team, save_dir)
             history = train_tracked(objective, crops, schedule, runtime, place, settings, run)
         if not team.leader:
             return
-        score = _clean_accuracy(freeze(recognizer.to(where)), source, runtime, where)
+        score = _clean_accuracy(freeze(recognizer), source, runtime, where)
         run.log_metrics(score)
         finish(save_dir, {"recognizer": recognizer}, {**header, **score}, history, run)
 
@@ -193,7 +194,7 @@ def run_train(
     with training_job("train", settings, save_dir, device) as (where, team, run):
         log_dataset(run, split.info, "training")
         if fixed is not None:
-            fixed.to(where, memory_format=torch.channels_last)
+            placed(fixed, where)
         place = (where, team, save_dir)
         history = train_tracked(
             objective, Crops(split, task), schedule, runtime, place, settings, run

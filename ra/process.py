@@ -26,6 +26,7 @@ from ra.data.images import EXTENSIONS, to_rgb
 from ra.errors import UserError
 from ra.files import atomic
 from ra.models.checkpoints import load_processor, read_header
+from ra.models.fast import placed
 
 TILE = 512  # side of a tile in input pixels, without its border
 GRID = 16  # tiles begin at multiples of it, so strides of up to 16 px fall as on the whole image
@@ -45,8 +46,8 @@ class Processor:
     def __init__(self, network: nn.Module, scale: int, device="cpu", tile: int = TILE) -> None:
         if tile < GRID or tile % GRID:
             raise UserError(f"--tile: {tile} px is not a multiple of {GRID} px")
-        self.network, self.scale, self.tile = network.eval().to(device), scale, tile
-        self.device = torch.device(device)
+        self.device, self.scale, self.tile = torch.device(device), scale, tile
+        self.network = placed(network.eval(), self.device)
         self.multiple = max(getattr(part, "multiple", 1) for part in network.modules())
         self.stored: dict = {}
         self._reach: int | None = None

@@ -26,6 +26,7 @@ from ra.devices import autocast
 from ra.distributed import ALONE, Team
 from ra.errors import UserError
 from ra.files import atomic
+from ra.models.fast import placed
 from ra.objectives import Objective
 from ra.progress import Progress
 
@@ -149,7 +150,7 @@ def train(
         Interrupted: stopped by a signal, state saved.
     """
     for module in objective.modules.values():
-        module.to(device, memory_format=torch.channels_last).train()
+        placed(module, device).train()
     optimizer = optimizer_of(objective, schedule)
     networks = objective.modules
     step, history, partial, rng = _restore(state, objective, optimizer, settings, device)

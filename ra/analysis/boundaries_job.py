@@ -15,6 +15,7 @@ from ra.analysis.restored import chosen_images, restored, task_of
 from ra.errors import UserError
 from ra.files import atomic
 from ra.jobs_common import Device, Source, judge
+from ra.models.fast import placed
 from ra.progress import Progress
 
 
@@ -43,7 +44,7 @@ def run_boundaries(
     with device.use() as where:
         known = dict(judge(name, split.info) for name in recognizers)
         for recognizer in known.values():
-            recognizer.to(where, memory_format=torch.channels_last)
+            placed(recognizer, where)
         training_r = header["recognizer"]
         if training_r not in known:
             raise UserError(f"--recognizers: {training_r}, with which {aware} was trained, is not")

@@ -21,6 +21,7 @@ from ra.analysis.voc import DetectionBatch
 from ra.data.degradations import no_processing
 from ra.errors import UserError, unknown
 from ra.models.checkpoints import read_model
+from ra.models.fast import placed
 from ra.models.recognizers import IMAGENET_MEAN, IMAGENET_STD, SCRATCH, fetch_weights
 from ra.models.weights import fill
 from ra.objectives import Objective
@@ -165,7 +166,7 @@ def detect(
         processors: by name; None is no processing. ``clean`` is added: the image undegraded.
         scale: the task's up-scaling factor.
     """
-    detector.to(where).eval()
+    placed(detector, where).eval()
     found: dict[str, list[dict[str, Tensor]]] = {name: [] for name in ("clean", *processors)}
     truth = []
     for batch in batches:

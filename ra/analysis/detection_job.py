@@ -38,6 +38,7 @@ from ra.jobs_common import (
     training_job,
 )
 from ra.models.checkpoints import load_processor, read_header
+from ra.models.fast import placed
 from ra.models.processors import build_processor
 from ra.objectives import Plain, canonical_mode
 from ra.training import Runtime, Schedule, settings_of
@@ -124,7 +125,7 @@ def run_train_through_detector(
         processor=processor,
     )
     with training_job("train", settings, save_dir, device) as (where, team, run):
-        detector.to(where)
+        placed(detector, where)
         place = (where, team, save_dir)
         crops = DetectionCrops(images, task)
         history = train_tracked(objective, crops, schedule, runtime, place, settings, run)
@@ -162,7 +163,7 @@ def run_judge_detection(
     crops = DetectionCrops(images, task)
     with device.use() as where:
         processors = {"no_processing": None}
-        processors |= {str(path): load_processor(path, where) for path in models}
+        processors |= {str(path): placed(load_processor(path), where) for path in models}
         batches = loader(crops, validation_keys(len(crops), batch), runtime.workers, where)
         found, truth = detect(detector, processors, batches, task.scale, where)
     judge = {"task": first["task"], "evaluation_r": f"detector-{detector.header['arch']}"}

@@ -14,6 +14,7 @@ from ra.data.degradations import VALIDATION, build_task, no_processing
 from ra.data.images import BadImage, read_image
 from ra.errors import UserError
 from ra.models.checkpoints import load_processor, load_recognizer, read_header
+from ra.models.fast import placed
 from ra.models.recognizers import freeze
 
 
@@ -46,7 +47,7 @@ def restored(
     Each output is float (n, 3, H, W) in [0, 1] on ``where``; None stands for no processing.
     """
     crops = Crops(split, task)
-    networks = [load_processor(path, where) if path else None for path in files]
+    networks = [placed(load_processor(path), where) if path else None for path in files]
     for begin in range(0, len(images), batch):
         keys = [(0, VALIDATION, index) for index in images[begin : begin + batch]]
         got = crops.__getitems__(keys).to(where)
@@ -61,7 +62,7 @@ def predict_labels(recognizer: Path, files: Sequence[Path], where, batch: int = 
     Raises:
         UserError: an image that cannot be read, or an R whose header names no classes.
     """
-    r = freeze(load_recognizer(recognizer, where))
+    r = placed(freeze(load_recognizer(recognizer)), where)
     names = []
     waiting: list[np.ndarray] = []
 

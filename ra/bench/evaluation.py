@@ -12,6 +12,7 @@ from ra.data.datasets import Crops, ImageSplit, loader, validation_keys
 from ra.data.degradations import build_task
 from ra.devices import autocast
 from ra.evaluation import evaluate
+from ra.models.fast import placed
 
 TARGET = 1.1
 
@@ -38,7 +39,8 @@ def _rows(options: Options, work: Work, task: str, counts: list[int]) -> list[di
         )
 
     resident = [batch.to(options.device) for batch in batches]
-    processor.to(options.device, memory_format=torch.channels_last)
+    for model in (processor, *judges.values()):
+        placed(model, options.device)
     outputs = [_passed(processor, batch.input, options) for batch in resident]
     ways = {"one pass": judged_by(0)}
     ways |= {"P": lambda: [_passed(processor, batch.input, options) for batch in resident]}

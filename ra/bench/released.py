@@ -188,7 +188,6 @@ def _training(options: Options, work: Work, task: str) -> list[dict[str, object]
     crops = training_crops(options, work, task)
     images = ReleasedImages(_prepared(options, work), "train", task)
     ours, theirs = (objective_of(options, "ra", task) for _ in range(2))
-    theirs.recognizer.to(memory_format=torch.contiguous_format)
 
     def in_precision(chosen: Options) -> Callable[[], object]:
         return lambda: complete(ours, crops, schedule, chosen, checkpoint_seconds=60)
@@ -208,8 +207,6 @@ def _evaluation(options: Options, work: Work, task: str) -> list[dict[str, objec
     processor, theirs = (objective_of(options, "plain", task).modules["processor"] for _ in "ab")
     judges = {arch: recognizer_of(options, arch) for arch in options.recognizers}
     their_judges = deepcopy(judges)
-    for judge in their_judges.values():
-        judge.to(memory_format=torch.contiguous_format)
     scale = build_task(task).scale
 
     def in_precision(chosen: Options) -> Callable[[], object]:

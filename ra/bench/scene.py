@@ -113,22 +113,21 @@ def prepared(options: Options, crop: int, images: int, name: str = "") -> Path:
     return out
 
 
-def objective_of(options: Options, name: str, task: str, arch: str | None = None) -> Objective:
-    """A newly initialised objective on the device; the same weights at each call."""
+def objective_of(options: Options, name: str, task: str) -> Objective:
+    """A newly initialised objective; the same weights at each call."""
     torch.manual_seed(0)
     sizes = {"channels": options.channels, "blocks": options.blocks}
     networks = {"processor": build_processor("SRResNet", build_task(task).scale, **sizes)}
     if name == "ra_transformer":
         networks["transformer"] = build_processor("residual", 1, **sizes)
-    recognizer = None if name == "plain" else recognizer_of(options, arch or options.arch)
+    recognizer = None if name == "plain" else recognizer_of(options, options.arch)
     return OBJECTIVES.get(name)(recognizer=recognizer, weight=LAMBDAS[name], **networks)
 
 
 def recognizer_of(options: Options, arch: str) -> nn.Module:
     """A frozen R with random weights: its arithmetic costs what that of trained ones costs."""
     torch.manual_seed(0)
-    recognizer = freeze(build_recognizer(arch, CLASSES))
-    return recognizer.to(options.device, memory_format=torch.channels_last)
+    return freeze(build_recognizer(arch, CLASSES)).to(options.device)
 
 
 def training_schedule(work: Work, epochs: int = 1) -> Schedule:

@@ -6,14 +6,24 @@ from collections.abc import Callable
 from copy import deepcopy
 
 import torch
+from torch import nn
 
 from ra.bench.measure import spread
 from ra.bench.scene import Options, Work, objective_of, repeated, resident
+from ra.bench.training import place
 from ra.data.datasets import Batch
 from ra.devices import autocast
+from ra.models.fast import FirstConv2d, NarrowConv2d, PackedConv2d, VectorPReLU
 from ra.objectives import Objective
 
-VARIANTS = ("contiguous", "loop Adam", "bf16", "folded batch norm", "compiled")
+# Ours without one of the modules of ra.models.fast: class -> torch's own.
+WITHOUT = {
+    "weights packed at each call": {PackedConv2d: nn.Conv2d},
+    "torch's first convolution": {FirstConv2d: nn.Conv2d},
+    "torch's last convolution": {NarrowConv2d: nn.Conv2d},
+    "torch's PReLU": {VectorPReLU: nn.PReLU},
+}
+VARIANTS = (*WITHOUT, "contiguous", "loop Adam", "bf16", "folded batch norm", "compiled")
 
 
 def compare(options: Options, compiled: bool) -> list[dict[str, object]]:
@@ -48,15 +58,24 @@ def _way(
     options: Options, task: str, batches: list[Batch], variant: str = ""
 ) -> Callable[[], None]:
     """All ``batches``, once each; networks and optimizer are made before."""
-    layout = torch.contiguous_format if variant == "contiguous" else torch.channels_last
     objective = objective_of(options, "ra", task)
-    objective.recognizer.to(memory_format=layout)
+    networks = objective.modules["processor"], objective.recognizer
     if variant == "folded batch norm":
         objective.recognizer = folded(objective.recognizer)
-    processor = objective.modules["processor"].to(options.device, memory_format=layout).train()
-    if variant == "compiled":
-        objective.modules["processor"] = torch.compile(processor)
-        objective.recognizer = torch.compile(objective.recognizer)
+    if variant == "contiguous":
+        for network in networks:
+            network.to(options.device)
+    elif variant == "compiled":
+        processor, recognizer = (
+            torch.compile(network.to(options.device, memory_format=torch.channels_last))
+            for network in networks
+        )
+        objective.modules["processor"], objective.recognizer = processor, recognizer
+    else:
+        place(objective, options.device)
+    for network in networks:
+        _undo(network, WITHOUT.get(variant, {}))
+    processor = objective.modules["processor"].train()
     optimizer = torch.optim.Adam(
         processor.parameters(), lr=1e-4, fused=variant != "loop Adam", foreach=False
     )
@@ -69,6 +88,12 @@ def _way(
     return run
 
 
+def _undo(network: nn.Module, classes: dict[type, type]) -> None:
+    for part in network.modules():
+        if type(part) in classes:
+            part.__class__ = classes[type(part)]
+
+
 def _step(objective: Objective, optimizer, batch: Batch, device, precision: str) -> None:
     with autocast(device, precision):
         losses = objective.losses(batch)
@@ -77,10 +102,10 @@ def _step(objective: Objective, optimizer, batch: Batch, device, precision: str)
     optimizer.step()
 
 
-def folded(recognizer: torch.nn.Module) -> torch.nn.Module:
+def folded(recognizer: nn.Module) -> nn.Module:
     """A copy of a frozen R with batch norms folded into the convolutions before them."""
     from torch.fx.experimental.optimization import fuse
 
     copy = deepcopy(recognizer).eval()
     copy.classifier = fuse(copy.classifier)
-    return copy
+    return copy.requires_grad_(False)

@@ -19,6 +19,7 @@ from ra.bench.scene import (
 )
 from ra.data.datasets import Batch, Crops
 from ra.devices import autocast
+from ra.models.fast import placed
 from ra.objectives import Objective
 from ra.spool import Journal
 from ra.training import Schedule, optimizer_of, train
@@ -78,8 +79,9 @@ def bare(
     precision: str = "fp32",
 ) -> None:
     """Forward, backward and optimizer step on batches that are on the device; nothing else."""
+    place(objective, device)
     for module in objective.modules.values():
-        module.to(device, memory_format=torch.channels_last).train()
+        module.train()
     optimizer = optimizer_of(objective, schedule)
     for batch in batches:
         with autocast(device, precision):
@@ -87,6 +89,13 @@ def bare(
         optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()
         optimizer.step()
+
+
+def place(objective: Objective, device: torch.device) -> None:
+    """Networks and R on ``device``, as a job places them."""
+    for module in (*objective.modules.values(), objective.recognizer):
+        if module is not None:
+            placed(module, device)
 
 
 def complete(
@@ -97,6 +106,7 @@ def complete(
     checkpoint_seconds: float,
 ) -> list[dict[str, float]]:
     """``train`` with loading, degradation, a journal of metrics and saved states."""
+    place(objective, options.device)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         journal = Journal(Path(folder), "bench", {})
         history = train(

@@ -1,0 +1,262 @@
+"""Convolutions and PReLU as a CPU computes them faster: the same functions and parameters.
+
+What torch's own lose on a CPU, measured in docs/performance.md:
+
+- A convolution brings its weights into oneDNN's layout at each call, forwards and backwards: with
+  few small images most of a frozen R's time. ``PackedConv2d`` keeps what does not change.
+- A convolution computes as many channels at once as a vector holds, sixteen, also where there are
+  three: at P's output, and in the gradient at R's input. ``NarrowConv2d`` and ``FirstConv2d``
+  fill the vector with neighbouring pixels.
+- The gradient of PReLU is taken number by number. ``VectorPReLU`` takes it in whole vectors.
+"""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ONEDNN = torch.ops.mkldnn
+# Measured on x86-64 only; elsewhere torch's own modules stay.
+AVAILABLE = platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available()
+VECTOR = 16  # channels that a convolution computes at the price of one
+NEIGHBOURS = 4  # pixels of a row that a narrow convolution computes at once
+# Smaller ones are packed in less time than a Python function takes to be called.
+PACKED_WEIGHTS = 2**16
+
+
+def placed(module: nn.Module, device: torch.device) -> nn.Module:
+    """``module`` itself on ``device``, channels last, and on a CPU computed by the modules above.
+
+    What is to be fixed must be frozen before; parameters and their names stay as they are.
+    """
+    module.to(device, memory_format=torch.channels_last)
+    if device.type == "cpu" and AVAILABLE:
+        for part in module.modules():
+            if (faster := _faster(part)) is not None:
+                part.__class__ = faster
+    return module
+
+
+def _faster(part: nn.Module) -> type[nn.Module] | None:
+    if type(part) is nn.PReLU and part.num_parameters == 1:
+        return VectorPReLU
+    usual = type(part) is nn.Conv2d and part.groups == 1 and part.padding_mode == "zeros"
+    if usual and not isinstance(part.padding, str):
+        if part.weight.requires_grad:
+            narrow = part.out_channels * NEIGHBOURS <= VECTOR
+            if narrow and part.stride == part.dilation == (1, 1):
+                return NarrowConv2d
+        elif _reads_blocks(part):
+            return FirstConv2d
+        elif part.weight.numel() >= PACKED_WEIGHTS:
+            return PackedConv2d
+    return None
+
+
+def _reads_blocks(part: nn.Conv2d) -> bool:
+    step = part.stride[0]
+    square = part.stride == (step, step) and part.dilation == (1, 1)
+    return square and step > 1 and part.in_channels * step**2 <= VECTOR
+
+
+def _autocast(x: Tensor) -> Tensor:
+    """``x`` in the dtype in which autocast would have a convolution compute."""
+    return x.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else x
+
+
+class PackedConv2d(nn.Conv2d):
+    """A convolution whose weights do not change, kept in oneDNN's layout."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = _autocast(x)
+        known = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
+        if self.weight.requires_grad or not known:
+            return super().forward(x)
+        return _Packed.apply(x, self)
+
+    def forwards(self, x: Tensor) -> Tensor:
+        """The convolution of ``x`` (N, C, H, W)."""
+        geometry = self.padding, self.stride, self.dilation, 1
+        weight = self._packed(ONEDNN._reorder_convolution_weight, x, geometry)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return ONEDNN._convolution_pointwise(x, weight, bias, *geometry, "none", [], "")
+
+    def backwards(self, gradient: Tensor, size: torch.Size) -> Tensor:
+        """The gradient at an input of ``size``: the transposed convolution of ``gradient``."""
+        geometry = self.padding, self.left_over(gradient, size), self.stride, self.dilation, 1
+        weight = self._packed(ONEDNN._reorder_convolution_transpose_weight, gradient, geometry)
+        return ONEDNN._convolution_transpose_pointwise(
+            gradient, weight, None, *geometry, "none", [], ""
+        )
+
+    def left_over(self, gradient: Tensor, size: torch.Size) -> list[int]:
+        """Rows and columns of the input, at its end, that the smallest such input lacks."""
+        window = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+        return [
+            size[axis + 2]
+            - ((gradient.shape[axis + 2] - 1) * self.stride[axis] - 2 * self.padding[axis])
+            - window[axis]
+            for axis in (0, 1)
+        ]
+
+    def _packed(self, pack, x: Tensor, geometry) -> Tensor:
+        weight = self.weight.detach()
+        return self.kept(
+            (pack, x.dtype), lambda: pack(weight.to(x.dtype), *geometry, list(x.shape))
+        )
+
+    def kept(self, key, make):
+        """What ``make`` returned when first asked for ``key``, with the weights where they are."""
+        packs, place = self.__dict__.setdefault("packs", {}), self.weight.data_ptr()
+        if packs.get(key, (None,))[0] != place:
+            packs[key] = place, make()
+        return packs[key][1]
+
+    def _load_from_state_dict(self, *arguments, **options):
+        self.__dict__.pop("packs", None)
+        return super()._load_from_state_dict(*arguments, **options)
+
+    def __getstate__(self) -> dict:
+        """A copy packs its weights anew: oneDNN's tensors cannot be copied."""
+        return {key: value for key, value in self.__dict__.items() if key != "packs"}
+
+
+class _Packed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, module: PackedConv2d) -> Tensor:
+        ctx.module, ctx.size = module, x.shape
+        return module.forwards(x)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor):
+        return ctx.module.backwards(gradient, ctx.size), None
+
+
+class FirstConv2d(PackedConv2d):
+    """A fixed convolution with a stride that reads few channels: R's first, which reads the image.
+
+    Its gradient at the image is a convolution, of stride 1, to the channels of all pixels of a
+    block of stride x stride, which a pixel shuffle puts in their places.
+    """
+
+    def backwards(self, gradient: Tensor, size: torch.Size) -> Tensor:
+        height, width = gradient.shape[2:]
+        step, _ = self.stride
+        if tuple(size[2:]) != (height * step, width * step):
+            return super().backwards(gradient, size)
+        reach = [
+            ((k - 1 - p) // step, (step - 1 + p) // step)
+            for k, p in zip(self.kernel_size, self.padding, strict=True)
+        ]
+        around = [max(pair) for pair in reach]
+        weight = self.kept(gradient.dtype, lambda: self._blocks(reach).to(gradient.dtype))
+        y = torch.conv2d(gradient, weight, None, 1, around)
+        top, left = (most - before for most, (before, _) in zip(around, reach, strict=True))
+        return F.pixel_shuffle(y[..., top : top + height, left : left + width], step)
+
+    def _blocks(self, reach: list[tuple[int, int]]) -> Tensor:
+        """Weights from the gradient, ``reach`` = (before, after) per axis, to a block of pixels."""
+        step, _ = self.stride
+        pads = []
+        for (before, after), kernel, padding in zip(
+            reach, self.kernel_size, self.padding, strict=True
+        ):
+            first = step * after - padding
+            pads = [first, step * (before + after + 1) - kernel - first, *pads]
+        blocks = F.pixel_unshuffle(F.pad(self.weight.detach(), pads), step)
+        return blocks.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
+
+
+class NarrowConv2d(nn.Conv2d):
+    """A convolution to few channels that computes NEIGHBOURS pixels of a row at once.
+
+    One kernel becomes as many as there are neighbours, each a pixel further to the right and zero
+    elsewhere; the step from one group of pixels to the next is as wide as a group.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        same = 2 * self.padding[1] == self.kernel_size[1] - 1
+        if x.device.type != "cpu" or not same or x.shape[3] % NEIGHBOURS:
+            return super().forward(x)
+        return _Narrow.apply(_autocast(x), self.weight, self.bias, self.padding)
+
+
+class _Narrow(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, padding) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.padding, ctx.biased = padding, bias is not None
+        wide = _shifted(weight.to(x.dtype))
+        many = None if bias is None else bias.to(x.dtype).repeat(NEIGHBOURS)
+        y = torch.conv2d(x, wide, many, (1, NEIGHBOURS), padding)
+        n, channels, height, width = y.shape
+        # Channels last: the neighbours' channels already lie as the pixels' do.
+        return y.permute(0, 2, 3, 1).reshape(
+            n, height, width * NEIGHBOURS, channels // NEIGHBOURS
+        ).permute(0, 3, 1, 2)  # fmt: skip
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor):
+        x, weight = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        n, channels, height, width = gradient.shape
+        kernel = weight.shape[3]
+        at_x = at_weight = at_bias = None
+        if ctx.needs_input_grad[0]:  # the plain way round: few channels are read, many written
+            at_x, _, _ = _gradients(gradient, x, weight.to(x.dtype), (1, 1), ctx.padding, 0)
+        if ctx.needs_input_grad[1]:
+            groups = gradient.permute(0, 2, 3, 1).reshape(
+                n, height, width // NEIGHBOURS, channels * NEIGHBOURS
+            ).permute(0, 3, 1, 2)  # fmt: skip
+            wide = _shifted(weight.to(x.dtype))
+            stride = 1, NEIGHBOURS
+            _, at_wide, at_many = _gradients(groups, x, wide, stride, ctx.padding, 1)
+            each = at_wide.to(weight.dtype).split(channels)
+            at_weight = sum(part[..., j : j + kernel] for j, part in enumerate(each))
+            if ctx.biased:
+                at_bias = at_many.to(weight.dtype).view(NEIGHBOURS, channels).sum(dim=0)
+        return at_x, at_weight, at_bias, None
+
+
+def _shifted(weight: Tensor) -> Tensor:
+    """(c, C, h, w) -> (NEIGHBOURS * c, C, h, w + NEIGHBOURS - 1): the j-th copy j to the right."""
+    copies = [F.pad(weight, (j, NEIGHBOURS - 1 - j)) for j in range(NEIGHBOURS)]
+    return torch.cat(copies).contiguous(memory_format=torch.channels_last)
+
+
+def _gradients(gradient, x, weight, stride, padding, which):
+    """Of a convolution: at its input (``which`` 0), or at its weights and bias (1)."""
+    mask = which == 0, which == 1, which == 1
+    shape = [len(weight)]
+    return torch.ops.aten.convolution_backward(
+        gradient, x, weight, shape, stride, padding, (1, 1), False, (0, 0), 1, mask
+    )
+
+
+class VectorPReLU(nn.PReLU):
+    """PReLU with one parameter, by the kernels of leaky ReLU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu":
+            return super().forward(x)
+        return _LeakyReLU.apply(x, self.weight)
+
+
+class _LeakyReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(x, slope)
+        return F.leaky_relu(x, slope.item())
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor):
+        x, slope = ctx.saved_tensors
+        at_x = torch.ops.aten.leaky_relu_backward(gradient, x, slope.item(), False)
+        at_slope = (gradient * x.clamp(max=0)).sum(dtype=slope.dtype).view(1)
+        return at_x, at_slope
