@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 
 from ra.errors import UserError
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def visible_gpus() -> list[str]:
@@ -71,6 +74,7 @@ def use_device(
     if name not in ("auto", "cpu", "cuda") and not name.startswith("cuda:"):
         raise UserError(f"device: '{name}' is none of auto, cpu, cuda, cuda:N")
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        _keep_freed_memory()
         yield torch.device("cpu")
         return
     if not torch.cuda.is_available():
@@ -80,6 +84,18 @@ def use_device(
         return
     with lease_gpu(visible_gpus(), jobs_per_gpu) as position:
         yield torch.device("cuda", position)
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what a step frees for the next one, as torch does on a GPU.
+
+    Otherwise large tensors go back to the kernel, which clears every page of the next ones: up to
+    a quarter of a step (docs/performance.md).
+    """
+    with suppress(OSError, AttributeError):  # another C library
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -34,10 +34,11 @@ from ra.bench.scene import (
 )
 from ra.bench.training import complete
 from ra.data.cache import find_classes, find_images, read_info
-from ra.data.datasets import Batch, Crops, ImageSplit, TrainingKeys, loader, validation_keys
+from ra.data.datasets import Batch, Crops, ImageSplit, TrainingKeys, validation_keys
 from ra.data.degradations import VALIDATION, Key, build_task, random_generator
 from ra.data.images import resized
 from ra.evaluation import evaluate
+from ra.jobs_common import validation_batches
 from ra.objectives import Objective
 from ra.training import Schedule
 
@@ -202,8 +203,7 @@ def _evaluation(options: Options, work: Work, task: str) -> list[dict[str, objec
     data = _prepared(options, work)
     images = ReleasedImages(data, "val", task)
     crops = Crops(ImageSplit(data, "val"), build_task(task))
-    keys = validation_keys(len(crops), work.batch_size)
-    batches = loader(crops, keys, options.workers, options.device)
+    batches = validation_batches(crops, options.runtime(), options.device)
     processor, theirs = (objective_of(options, "plain", task).modules["processor"] for _ in "ab")
     judges = {arch: recognizer_of(options, arch) for arch in options.recognizers}
     their_judges = deepcopy(judges)
