@@ -83,22 +83,27 @@ def similarity_and_gain(pairs: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFram
 
 
 def correlations(table: pd.DataFrame, seed: int = 0, rounds: int = 4999) -> pd.DataFrame:
-    """Rank correlation of each similarity with the gain: similarity, spearman, p, n, pooled.
+    """Rank correlation of each similarity with the gain.
 
-    Both are ranked within their task, so that tasks of other difficulty do not pretend a relation;
-    ``pooled`` is Spearman's coefficient without that. p is two-sided, from ``rounds`` random
-    re-pairings within the tasks. NaN where the ranks of either do not differ.
+    Returns:
+        Columns similarity, n, spearman and p, spearman_within_r and p_within_r, pooled. Both are
+        ranked within their task, so that tasks of other difficulty do not pretend a relation, and
+        once more within their task and training R, so that neither do training R's that help all
+        others more; ``pooled`` ranks all. p is two-sided, from ``rounds`` random re-pairings
+        within the groups. NaN where the ranks of either do not differ.
     """
     rows = []
     for measure in SIMILARITIES:
         known = table.dropna(subset=[measure, "gain"])
-        ranks = known.groupby("task")[[measure, "gain"]].rank()
-        ranks -= ranks.groupby(known.task).transform("mean")
-        groups = [np.flatnonzero(known.task == task) for task in known.task.unique()]
-        row = {"similarity": measure}
-        row["spearman"], row["p"] = _permuted(*ranks.to_numpy().T, groups, seed, rounds)
-        row |= {"n": len(known), "pooled": rank_coefficient(known[measure], known["gain"])}
-        rows.append(row)
+        row = {"similarity": measure, "n": len(known)}
+        for end, keys in (("", ["task"]), ("_within_r", ["task", "training_r"])):
+            groups = known.groupby(keys)
+            ranks = groups[[measure, "gain"]].rank()
+            ranks -= ranks.groupby([known[key] for key in keys]).transform("mean")
+            places = list(groups.indices.values())
+            found = _permuted(*ranks.to_numpy().T, places, seed, rounds)
+            row[f"spearman{end}"], row[f"p{end}"] = found
+        rows.append({**row, "pooled": rank_coefficient(known[measure], known["gain"])})
     return pd.DataFrame(rows)
 
 

@@ -198,7 +198,8 @@ class ResidualConvolutions(nn.Module):
     """x + f(x), where f is ``blocks`` conv3-PReLU layers and a last conv3 that begins at zero.
 
     It begins as the identity, so as T it needs no training before R can read through it; the
-    paper's T (pix2pix) has to learn the image first, for which short trainings have no time.
+    paper's T (pix2pix) has to learn the image first, for which short trainings have no time. The
+    gradient passes the clamp to [0, 1]: a T that once left it everywhere could not come back.
 
     forward: (N, 3, H, W) in [0, 1] -> the same.
     """
@@ -216,4 +217,5 @@ class ResidualConvolutions(nn.Module):
         self.body = nn.Sequential(*layers, last)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x + self.body(x)).clamp(0, 1)
+        output = x + self.body(x)
+        return output + (output.clamp(0, 1) - output).detach()

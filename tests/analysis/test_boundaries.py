@@ -179,7 +179,7 @@ def test_only_pairs_with_the_training_r_meet_a_gain():
 def test_correlation_is_within_tasks():
     """Within each task the gain falls with similarity, though the tasks together rise."""
     rows = [("sr", s, 10 - s) for s in range(4)] + [("dn", s, 30 - s) for s in range(10, 14)]
-    table = pd.DataFrame(rows, columns=["task", "region_agreement", "gain"])
+    table = pd.DataFrame(rows, columns=["task", "region_agreement", "gain"]).assign(training_r="r")
     table["distance_rho"], table["gradient_cosine"] = 0.1, table.gain
     found = correlations(table).set_index("similarity")
     assert found.spearman["region_agreement"] == pytest.approx(-1)
@@ -188,8 +188,18 @@ def test_correlation_is_within_tasks():
     assert found.spearman["gradient_cosine"] == pytest.approx(1)
 
 
+def test_correlation_within_training_rs_leaves_out_what_a_training_r_does_to_all():
+    """A training R whose P's help more, and to which all R's are more alike: no relation within."""
+    rows = [("a", s, g) for s, g in zip((1, 2, 3), (3, 1, 2), strict=True)]
+    rows += [("b", s + 10, g + 10) for _, s, g in rows]
+    table = pd.DataFrame(rows, columns=["training_r", "region_agreement", "gain"])
+    table = table.assign(task="sr", distance_rho=0.1, gradient_cosine=0.1)
+    found = correlations(table).set_index("similarity").loc["region_agreement"]
+    assert found.spearman > 0.6 and found.spearman_within_r == pytest.approx(-0.5)
+
+
 def test_a_chance_order_is_not_significant():
-    table = pd.DataFrame({"task": "sr", "gain": [1, 2, 3, 4, 5, 6.0]})
+    table = pd.DataFrame({"task": "sr", "training_r": "r", "gain": [1, 2, 3, 4, 5, 6.0]})
     for name in ("region_agreement", "distance_rho", "gradient_cosine"):
         table[name] = [3, 1, 6, 2, 5, 4]
     found = correlations(table)

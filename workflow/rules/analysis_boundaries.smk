@@ -31,7 +31,13 @@ rule boundaries:
     resources:
         **evaluation_resources(),
     params:
-        survey=flags({k: v for k, v in CONFIG.analysis["boundaries"].items() if k != "tasks"}),
+        survey=flags(
+            {
+                k: v
+                for k, v in CONFIG.analysis["boundaries"].items()
+                if k not in ("tasks", "training")
+            }
+        ),
         threads=CONFIG.runtime["threads"],
     message:
         "boundaries of R's around images of {wildcards.task} ra lambda {wildcards.l} R {wildcards.arch}"

@@ -11,14 +11,15 @@ THROUGH_DETECTOR = f"{DETECTION_DATA}/{{task}}/{{mode}}/l{{l}}/detector/seed{{se
 
 
 def surveyed(seeds):
-    """Every RA P with a plain P beside it, for these seeds."""
+    """Every RA P of the chosen training R's, with a plain P beside it, for these seeds."""
     if not {"plain", "ra"} <= set(CONFIG.objectives):
         return []
+    every = CONFIG.analysis["boundaries"]["training"] == "all"
     return [
         dict(task=task, l=weight(value), arch=arch, seed=seed)
         for task in analysis_tasks("boundaries")
         for value in CONFIG.objectives["ra"]
-        for arch in CONFIG.train_recognizers
+        for arch in (CONFIG.recognizers if every else CONFIG.train_recognizers)
         for seed in seeds
     ]
 
