@@ -12,11 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ra.data.datasets import Batch
+from ra.data.datasets import Batch, Crops, loader, validation_keys
+from ra.devices import autocast
 from ra.errors import UserError
+from ra.progress import Progress
 from ra.registry import Registry
 
 OBJECTIVES = Registry("objective")
+ANSWERS = 2**30  # bytes of answers that are kept at most
 
 
 class Objective:
@@ -43,6 +46,9 @@ class Objective:
         self.modules = {"processor": processor}
         if self.needs_transformer:
             self.modules["transformer"] = transformer
+
+    def begin(self, crops: Crops, epochs: int, device: torch.device, precision: str) -> None:
+        """Compute what is the same in all ``epochs`` over ``crops``; by default nothing."""
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars by name; "total" is what is minimised."""
@@ -75,11 +81,38 @@ class RecognitionAware(Objective):
 
 @OBJECTIVES.register("ra_unsupervised")
 class UnsupervisedRecognitionAware(RecognitionAware):
-    """MSE + lambda * MSE(softmax R(P(x)), softmax R(target)); never reads a label."""
+    """MSE + lambda * MSE(softmax R(P(x)), softmax R(target)); never reads a label.
+
+    Where every crop is a whole image, its answers as it is and mirrored are computed once. A random
+    crop practically never returns, so there the clean target is answered at each step.
+    """
+
+    wanted: Tensor | None = None  # (2, images, classes): as they are, mirrored
+
+    def begin(self, crops: Crops, epochs: int, device: torch.device, precision: str) -> None:
+        size = 2 * len(crops) * len(crops.split.info.classes) * 4
+        # In two epochs an image is asked for no more often than it has answers.
+        if crops.split.whole and epochs > 2 and size <= ANSWERS:
+            self.wanted = self._answers(crops, device, precision)
+
+    @torch.no_grad()
+    def _answers(self, crops: Crops, device: torch.device, precision: str) -> Tensor:
+        clean = Crops(crops.split, task=None)
+        batches = loader(clean, validation_keys(len(clean), 100), 0, device)
+        answers: tuple[list[Tensor], list[Tensor]] = [], []
+        for batch in Progress(batches, name="R's answers to the clean images", unit="batch"):
+            target = batch.to(device).target
+            with autocast(device, precision):
+                for found, images in zip(answers, (target, target.flip(3)), strict=True):
+                    found.append(self.recognizer(images).float().softmax(dim=1))
+        return torch.stack([torch.cat(found) for found in answers])
 
     def recognition(self, output: Tensor, batch: Batch) -> Tensor:
-        with torch.no_grad():
-            wanted = self.recognizer(batch.target).softmax(dim=1)
+        if self.wanted is not None:
+            wanted = self.wanted[batch.mirrored, batch.index]
+        else:
+            with torch.no_grad():
+                wanted = self.recognizer(batch.target).softmax(dim=1)
         return F.mse_loss(self.recognizer(output).softmax(dim=1), wanted)
 
 

@@ -160,6 +160,7 @@ def train(
     )
     team.check(len(crops), schedule.batch_size)
     per_epoch = keys.steps_per_epoch
+    objective.begin(crops, schedule.epochs, device, runtime.precision)
     meter = Meter(partial, team)
     saved = time.monotonic()
     stop = StopSignal()

@@ -5,8 +5,11 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import write_images
 
-from ra.data.datasets import Batch
+from ra.data.cache import prepare
+from ra.data.datasets import Batch, Crops, TrainingKeys, open_split
+from ra.data.degradations import build_task
 from ra.errors import UserError
 from ra.models.processors import build_processor
 from ra.objectives import OBJECTIVES, Classification, canonical_mode
@@ -90,6 +93,43 @@ def test_the_unsupervised_loss_vanishes_where_r_answers_as_for_the_target(object
     built = objective("ra_unsupervised", 10.0)
     built.modules["processor"] = torch.nn.Identity()
     assert built.losses(batch._replace(input=batch.target))["total"] == 0
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Training crops that are whole images."""
+    place = tmp_path_factory.mktemp("whole")
+    folder = write_images(place / "images", size=(32, 32))
+    prepare(folder, place / "data", name="tiny", resize=None, crop=32)
+    return Crops(open_split(place / "data", "train"), build_task("dn"))
+
+
+def test_whole_images_are_answered_once(objective, whole, recognizer):
+    cpu, asked = torch.device("cpu"), []
+    recognizer.register_forward_pre_hook(lambda _, given: asked.append(len(given[0])))
+    once, each = objective("ra_unsupervised", 1.0), objective("ra_unsupervised", 1.0)
+    once.begin(whole, 3, cpu, "fp32")
+    assert sum(asked) == 2 * len(whole)
+    for keys in TrainingKeys(len(whole), 7, 3, seed=0):
+        batch = whole.__getitems__(keys).to(cpu)
+        asked.clear()
+        found = once.losses(batch)["recognition"]
+        assert asked == [len(keys)]  # P's output alone
+        assert found.item() == pytest.approx(each.losses(batch)["recognition"].item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_few_epochs_ask_for_no_answers_before(objective, whole, epochs):
+    built = objective("ra_unsupervised", 1.0)
+    built.begin(whole, epochs, torch.device("cpu"), "fp32")
+    assert built.wanted is None
+
+
+def test_random_crops_are_answered_at_each_step(objective, prepared):
+    built = objective("ra_unsupervised", 1.0)
+    crops = Crops(open_split(prepared, "train"), build_task("dn"))
+    built.begin(crops, 10, torch.device("cpu"), "fp32")
+    assert built.wanted is None
 
 
 def test_the_perceptual_loss_pulls_each_image_as_strongly_as_the_cross_entropy(objective, batch):

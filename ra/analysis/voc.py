@@ -169,7 +169,7 @@ class DetectionBatch(NamedTuple):
     def to(self, device: torch.device) -> DetectionBatch:
         """On ``device``, images float in [0, 1]."""
         moved = [{k: v.to(device) for k, v in one.items()} for one in self.objects]
-        return DetectionBatch(*Batch(*self[:4]).to(device), moved)
+        return DetectionBatch(*Batch(*self[:4]).to(device)[:4], moved)
 
 
 class DetectionCrops:

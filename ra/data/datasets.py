@@ -32,16 +32,19 @@ class Batch(NamedTuple):
         target: clean crops (N, 3, H, W), uint8.
         label: class indices (N,), int64.
         index: positions in the split's manifest (N,), int64.
+        mirrored: 1 where the crop is mirrored, else 0 (N,), int64; None where nobody says.
     """
 
     input: Tensor
     target: Tensor
     label: Tensor
     index: Tensor
+    mirrored: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The batch on ``device`` with all images float in [0, 1]; bytes travel, floats do not."""
-        moved = [part.to(device, non_blocking=True) for part in self]
+        given = [part for part in self if part is not None]
+        moved = [part.to(device, non_blocking=True) for part in given]
         images = [part.float().div_(255) if part.dtype == torch.uint8 else part for part in moved]
         return Batch(*images[:2], *moved[2:])
 
@@ -73,6 +76,11 @@ class ImageSplit:
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def whole(self) -> bool:
+        """Every image is as large as a crop, so that its crop is the image, mirrored or not."""
+        return set(self._shapes) == {(self.info.crop, self.info.crop, 3)}
+
     def image(self, index: int) -> np.ndarray:
         """uint8 (H, W, 3)."""
         if self._pixels is None:
@@ -83,6 +91,8 @@ class ImageSplit:
 
 class FolderSplit:
     """A split of a plain folder with ``train/`` and ``val/``, as the released script takes it."""
+
+    whole = False  # sizes are not known before the images are read
 
     def __init__(self, root: Path, split: str, resize: int | None, crop: int) -> None:
         check_sizes(resize, crop)
@@ -133,24 +143,25 @@ class Crops(Dataset):
         return len(self.split)
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        crops = np.stack([self._crop(key) for key in keys])
-        target = torch.from_numpy(crops).permute(0, 3, 1, 2)
+        crops, mirrored = zip(*(self._crop(key) for key in keys), strict=True)
+        target = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
         index = torch.tensor([index for _, _, index in keys])
         label = torch.from_numpy(self.split.labels[index.numpy()])
         degraded = self.task.degrade(target, keys) if self.task else target
-        return Batch(degraded, target, label, index)
+        return Batch(degraded, target, label, index, torch.tensor(mirrored))
 
-    def _crop(self, key: Key) -> np.ndarray:
+    def _crop(self, key: Key) -> tuple[np.ndarray, int]:
+        """Pixels (H, W, 3), and 1 where they are mirrored."""
         image, size = self.split.image(key[2]), self.split.info.crop
         free_y, free_x = image.shape[0] - size, image.shape[1] - size
         if key[1] == VALIDATION:
             # torchvision's CenterCrop rounds half a pixel to even.
             y, x = round(free_y / 2), round(free_x / 2)
-            return image[y : y + size, x : x + size]
+            return image[y : y + size, x : x + size], 0
         y, x, flip = random_generator(key, 0).random(3)
         top, left = int(y * (free_y + 1)), int(x * (free_x + 1))
         crop = image[top : top + size, left : left + size]
-        return crop[:, ::-1] if flip < 0.5 else crop
+        return (crop[:, ::-1], 1) if flip < 0.5 else (crop, 0)
 
 
 def epoch_order(length: int, seed: int, epoch: int) -> np.ndarray:

@@ -17,7 +17,9 @@ def bench(folder: Path, *arguments: str) -> int:
     return main(["bench", *arguments, *f"{TINY} {SMALL_R}".split(), "--save-dir", str(folder)])
 
 
-def test_every_comparison_writes_a_table(tmp_path, capsys):
+def test_every_comparison_writes_a_table(tmp_path, capsys, monkeypatch):
+    paper = {"channels": 4, "blocks": 1, "recognizers": ("shufflenet_v2_x0_5",)}
+    monkeypatch.setattr("ra.bench.released.PAPER", paper)
     comparisons = ["training", "released", "evaluation", "growth", "steps"]
     assert bench(tmp_path, *comparisons, "--objectives", "plain", "ra_unsupervised") == 0
     tables = {path.stem: pd.read_csv(path) for path in tmp_path.glob("*.csv")}
@@ -27,7 +29,8 @@ def test_every_comparison_writes_a_table(tmp_path, capsys):
     assert list(zip(released.what, released.P, released["ours in"], strict=True)) == [
         (what, network, precision)
         for what, network in (
-            ("training", "2 x 1"), ("evaluation, 2 R", "2 x 1"), ("evaluation, 2 R", "64 x 5")
+            ("training", "2 x 1"), ("evaluation, 2 R", "2 x 1"),
+            ("training", "4 x 1"), ("evaluation, 1 R", "4 x 1"),
         )
         for precision in ("fp32", "bf16")
     ]  # fmt: skip

@@ -6,9 +6,11 @@ from contextlib import closing
 import numpy as np
 import pytest
 import torch
+from helpers import write_images
 from PIL import Image
 from torchvision.transforms import v2
 
+from ra.data.cache import prepare
 from ra.data.datasets import Crops, TrainingKeys, ahead, loader, open_split, validation_keys
 from ra.data.degradations import build_task
 from ra.data.images import read_image
@@ -30,6 +32,23 @@ def test_resizing_is_torchvisions(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "a.png")
     wanted = np.asarray(v2.Resize(20)(Image.fromarray(pixels)))
     assert np.array_equal(read_image(tmp_path / "a.png", 20), wanted)
+
+
+def test_a_batch_says_which_crops_are_mirrored(tmp_path):
+    folder = write_images(tmp_path / "images", size=(16, 16))
+    prepare(folder, tmp_path / "data", name="tiny", resize=None, crop=16)
+    split = open_split(tmp_path / "data", "train")
+    assert split.whole and not open_split(folder, "train", None, 16).whole
+    keys = [(0, 0, index) for index in range(len(split))]
+    batch = Crops(split, None).__getitems__(keys)
+    assert set(batch.mirrored.tolist()) == {0, 1}
+    for index, mirrored, target in zip(batch.index, batch.mirrored, batch.target, strict=True):
+        whole = torch.from_numpy(split.image(int(index)).copy()).permute(2, 0, 1)
+        assert torch.equal(target, whole.flip(2) if mirrored else whole)
+
+
+def test_images_with_room_around_the_crop_are_not_whole(prepared):
+    assert not open_split(prepared, "train").whole
 
 
 def test_a_plain_folder_gives_the_images_of_the_prepared_one(folder, prepared):
