@@ -131,9 +131,13 @@ class _Packed(torch.autograd.Function):
         return module.forwards(x)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, gradient: Tensor):
-        return ctx.module.backwards(gradient, ctx.size), None
+        m = ctx.module
+        if torch.is_grad_enabled():  # somebody differentiates the gradient
+            geometry = m.stride, m.padding, m.dilation
+            weight = m.weight.to(gradient.dtype)
+            return nn.grad.conv2d_input(ctx.size, weight, gradient, *geometry), None
+        return m.backwards(gradient, ctx.size), None
 
 
 class FirstConv2d(PackedConv2d):
@@ -200,7 +204,6 @@ class _Narrow(torch.autograd.Function):
         ).permute(0, 3, 1, 2)  # fmt: skip
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, gradient: Tensor):
         x, weight = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
@@ -254,9 +257,11 @@ class _LeakyReLU(torch.autograd.Function):
         return F.leaky_relu(x, slope.item())
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, gradient: Tensor):
         x, slope = ctx.saved_tensors
-        at_x = torch.ops.aten.leaky_relu_backward(gradient, x, slope.item(), False)
+        if torch.is_grad_enabled():  # somebody differentiates the gradient
+            at_x = torch.where(x > 0, gradient, slope.to(gradient.dtype) * gradient)
+        else:
+            at_x = torch.ops.aten.leaky_relu_backward(gradient, x, slope.item(), False)
         at_slope = (gradient * x.clamp(max=0)).sum(dtype=slope.dtype).view(1)
         return at_x, at_slope

@@ -98,6 +98,24 @@ def test_a_p_is_trained_as_before(arch, scale):
         assert close(ours, theirs, 1e-4)
 
 
+@pytest.mark.parametrize("case", [CONVOLUTIONS[k] for k in (0, 8, 12, 15)], ids=str)
+def test_gradients_can_be_differentiated(case):
+    """As a gradient penalty does: an objective of a user's may."""
+    _, before, after, kernel, stride, padding, dilation, side, frozen = case
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(before, after, kernel, stride, padding, dilation)
+    module = nn.Sequential(convolution.requires_grad_(not frozen), nn.PReLU())
+    found = []
+    for one in (module, placed(deepcopy(module), CPU)):
+        images = torch.linspace(-1, 1, before * side**2).view(1, before, side, side)
+        images.requires_grad_(True)
+        gradient = torch.autograd.grad(one(images).square().sum(), images, create_graph=True)[0]
+        gradient.square().sum().backward()
+        found.append([images.grad, *(p.grad for p in one.parameters() if p.requires_grad)])
+    for theirs, ours in zip(*found, strict=True):
+        assert close(ours, theirs, 1e-4)
+
+
 def test_what_learns_is_not_packed():
     recognizer = placed(build_recognizer("resnet18", 5), CPU)
     assert not any(isinstance(part, PackedConv2d) for part in recognizer.modules())
