@@ -19,8 +19,9 @@ def default(folder, **changes):
 def test_the_default_analyses_train_what_the_tables_need(tmp_path):
     run = snakemake(default(tmp_path), "--dry-run", "-p", *RESULTS)
     jobs = planned(run)
-    # Plain and RA of three tasks; one detector, and on its images two P's of each task.
-    assert (jobs["train"], jobs["boundaries"], jobs["black_box"]) == (6, 3, 1)
+    # Plain and RA of three tasks, RA by each of four R's; one detector, and on its images two P's
+    # of each task.
+    assert (jobs["train"], jobs["boundaries"], jobs["black_box"]) == (15, 12, 1)
     assert (jobs["compose_detection"], jobs["train_detector"]) == (1, 1)
     assert (jobs["train_through_detector"], jobs["judge_detection"]) == (6, 3)
     assert jobs["evaluate_through_detector"] == 6 and jobs["evaluate_no_processing"] == 3
@@ -39,7 +40,13 @@ def test_without_ra_there_is_nothing_to_compare(tmp_path):
 def test_one_key_adds_seeds(tmp_path):
     run = snakemake(default(tmp_path), "--dry-run", *RESULTS, "--config", "seeds=[0, 1]")
     jobs = planned(run)
-    assert (jobs["train"], jobs["train_through_detector"], jobs["boundaries"]) == (12, 12, 3)
+    assert (jobs["train"], jobs["train_through_detector"], jobs["boundaries"]) == (30, 12, 12)
+
+
+def test_boundaries_of_the_training_r_alone_train_one_ra_p_a_task(tmp_path):
+    settings = "analysis={'boundaries': {'training': 'train'}}"
+    jobs = planned(snakemake(default(tmp_path), "--dry-run", RESULTS[0], "--config", settings))
+    assert (jobs["train"], jobs["boundaries"]) == (6, 3)
 
 
 def test_an_endpoint_takes_its_place(tmp_path):
