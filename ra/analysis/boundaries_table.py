@@ -166,7 +166,8 @@ def write_scatter(path: Path, table: pd.DataFrame) -> None:
     figure.axes[0].set_ylabel(AXES["gain"])
     handles = [Line2D([], [], color=colour, label=task) for task, colour in colours.items()]
     for judge, mark in marks.items():
-        handles.append(Line2D([], [], color="black", marker=mark, linestyle="", label=judge))
+        look = {"color": "black", "marker": mark, "linestyle": ""}
+        handles.append(Line2D([], [], label=f"judged by {judge}", **look))
     figure.legend(handles=handles, loc="outside right upper", fontsize=8)
     with atomic(path) as temporary:
         figure.savefig(temporary)

@@ -104,7 +104,8 @@ def _draw_points(axes, points: pd.DataFrame, name: str, colour: str, marker: str
         np.array([v - points[f"{n}_low"], points[f"{n}_high"] - v])
         for n, v in ((name, x), ("top1", y))
     ]
-    axes.errorbar(x, y, errors[1], errors[0], color=colour, lw=0.8, elinewidth=0.5, label=label)
+    line = {"color": colour, "lw": 0.8, "elinewidth": 0.5, "marker": marker}
+    axes.errorbar(x, y, errors[1], errors[0], label=label, **line)
     front = points[f"pareto_{name}"]
     for chosen, face in ((front, colour), (~front, "white")):
         axes.scatter(x[chosen], y[chosen], color=face, edgecolor=colour, marker=marker, zorder=3)

@@ -211,11 +211,17 @@ def _evaluate_recognizers(options: Options, work: Work, task: str, factor: int):
 def _evaluation(options: Options, work: Work, task: str, recognizers: int):
     data = prepared(options, work.crop, work.batch_size * work.steps)
     crops = Crops(ImageSplit(data, "val"), build_task(task))
-    batches = loader(crops, validation_keys(len(crops), work.batch_size), 0, options.device)
+    keys = validation_keys(len(crops), work.batch_size)
     processor = objective_of(options, "plain", task).modules["processor"]
     judges = {f"R{n}": recognizer_of(options, options.arch) for n in range(recognizers)}
     scale = build_task(task).scale
-    return lambda: evaluate(processor, None, judges, batches, scale, options.device)
+
+    def judged(keys) -> None:
+        batches = loader(crops, keys, 0, options.device)
+        evaluate(processor, None, judges, batches, scale, options.device)
+
+    judged(keys[:1])  # on a CPU an R packs its weights at its first batch: that is loading
+    return lambda: judged(keys)
 
 
 def _read_all(data: Path, together, queue) -> None:

@@ -115,4 +115,6 @@ def write_rows(out: Path, name: str, rows: list[dict[str, object]]) -> str:
 def _rounded(value: object) -> str:
     if value is None or value != value:
         return NOT_MEASURED
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if 999.5 <= abs(value) < float("inf") else f"{value:.3g}"

@@ -114,7 +114,9 @@ class JpegDeblocking:
     def _round_trip(self, image: np.ndarray) -> np.ndarray:
         buffer = io.BytesIO()
         Image.fromarray(image).save(buffer, "JPEG", quality=self.quality)
-        return np.asarray(Image.open(buffer))
+        # The decoder alone: what Image.open would find out from the file is known.
+        size = image.shape[1::-1]
+        return np.asarray(Image.frombytes("RGB", size, buffer.getvalue(), "jpeg", "RGB", ""))
 
 
 TASKS.register("sr")(SuperResolution)
