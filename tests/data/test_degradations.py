@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ra.data.degradations import VALIDATION, build_task, no_processing
+from ra.data.degradations import VALIDATION, build_task, no_processing, random_generator
 from ra.data.photographs import PHOTOGRAPHS
 from ra.errors import UserError
 
@@ -52,6 +52,17 @@ def test_jpeg_is_pils_round_trip(crops):
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=10)
         assert np.array_equal(np.asarray(degraded), np.asarray(Image.open(buffer)))
+
+
+def test_random_numbers_are_those_of_a_new_generator_of_the_key():
+    random_generator((9, 9, 9), 1).standard_normal(3, dtype=np.float32)  # leaves half a number
+    for stream in (0, 1):
+        new = np.random.Generator(np.random.Philox(key=[3 * 16 + stream, 2 << 48 | 17]))
+        ours = random_generator((3, 2, 17), stream)
+        assert np.array_equal(ours.random(3), new.random(3))
+        assert np.array_equal(
+            ours.standard_normal(5, dtype=np.float32), new.standard_normal(5, dtype=np.float32)
+        )
 
 
 def test_noise_has_the_asked_mean_and_deviation():
