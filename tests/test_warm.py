@@ -64,10 +64,12 @@ class Warm:
 
 @pytest.fixture
 def server(tmp_path):
+    hang_up = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup's children ignore it
     started = Warm(tmp_path / "place/socket")
     yield started
     started.process.stdin.close()
     assert started.process.wait(10) == 0
+    signal.signal(signal.SIGHUP, hang_up)
     assert not started.path.parent.exists()
 
 
