@@ -33,7 +33,6 @@ from ra.models.recognizers import (
 from ra.objectives import Objective
 from ra.training import Runtime, train
 
-EVALUATION_BATCH = 100
 PAPER_WEIGHTS = "IMAGENET1K_V1"  # the weights of torchvision when the paper was written
 
 
@@ -62,7 +61,7 @@ class Device:
 
 
 def validation_batches(crops: Crops, runtime: Runtime, where: torch.device):
-    return loader(crops, validation_keys(len(crops), EVALUATION_BATCH), runtime.workers, where)
+    return loader(crops, validation_keys(len(crops)), runtime.workers, where)
 
 
 def log_dataset(run, info: DatasetInfo, use: str) -> None:

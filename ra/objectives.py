@@ -98,7 +98,7 @@ class UnsupervisedRecognitionAware(RecognitionAware):
     @torch.no_grad()
     def _answers(self, crops: Crops, device: torch.device, precision: str) -> Tensor:
         clean = Crops(crops.split, task=None)
-        batches = loader(clean, validation_keys(len(clean), 100), 0, device)
+        batches = loader(clean, validation_keys(len(clean)), 0, device)
         answers: tuple[list[Tensor], list[Tensor]] = [], []
         for batch in Progress(batches, name="R's answers to the clean images", unit="batch"):
             target = batch.to(device).target

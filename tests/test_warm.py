@@ -67,9 +67,9 @@ def server(tmp_path):
     hang_up = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup's children ignore it
     started = Warm(tmp_path / "place/socket")
     yield started
+    signal.signal(signal.SIGHUP, hang_up)
     started.process.stdin.close()
     assert started.process.wait(10) == 0
-    signal.signal(signal.SIGHUP, hang_up)
     assert not started.path.parent.exists()
 
 

@@ -106,8 +106,7 @@ def _draw_points(axes, points: pd.DataFrame, name: str, colour: str, marker: str
     ]
     line = {"color": colour, "lw": 0.8, "elinewidth": 0.5, "marker": marker}
     axes.errorbar(x, y, errors[1], errors[0], label=label, **line)
-    front = points[f"pareto_{name}"]
-    for chosen, face in ((front, colour), (~front, "white")):
-        axes.scatter(x[chosen], y[chosen], color=face, edgecolor=colour, marker=marker, zorder=3)
+    hollow = ~points[f"pareto_{name}"]
+    axes.scatter(x[hollow], y[hollow], color="white", edgecolor=colour, marker=marker, zorder=3)
     for at, value in zip(zip(x, y, strict=True), points["lambda"], strict=True):
         axes.annotate(f"{value:g}", at, xytext=(4, 3), textcoords="offset points", fontsize=6)
