@@ -150,7 +150,7 @@ def _check_names(config: dict[str, Any]) -> None:
     # Imported here: they bring torch, which the schema's own errors need not wait for.
     from ra.data.degradations import build_task
     from ra.models.processors import PROCESSORS
-    from ra.objectives import canonical_mode
+    from ra.training.objectives import canonical_mode
 
     for name, settings in config["tasks"].items():
         scale = build_task(name, **(settings or {})).scale
@@ -176,7 +176,7 @@ def _check_analysis(config: dict[str, Any]) -> None:
     """Names in the analyses are known; tasks that the experiment lacks are left out there."""
     from ra.data.degradations import TASKS
     from ra.models.processors import PROCESSORS
-    from ra.objectives import canonical_mode
+    from ra.training.objectives import canonical_mode
 
     analysis = config["analysis"]
     for name, settings in analysis.items():

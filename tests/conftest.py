@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers import write_images
 
-from ra.data.cache import prepare
+from ra.data.prepare import prepare
 from ra.models.recognizers import build_recognizer, freeze
 
 torch.set_num_threads(1)

@@ -97,7 +97,7 @@ EXAMPLES = [
     pytest.param(text, id=f"{page.stem}-{number}")
     for page in PAGES[1:]
     for number, text in enumerate(blocks(page, "python"))
-    if "mlflow.pyfunc" not in text  # tests/test_tracking_view.py loads a registered model
+    if "mlflow.pyfunc" not in text  # tests/tracking/test_view.py loads a registered model
 ]
 
 
@@ -113,7 +113,7 @@ def test_python_examples_run(text, tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def generate():
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "tools/generate.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -122,7 +122,7 @@ def generate():
 @pytest.mark.parametrize("name", ["cli", "config"])
 def test_references_are_up_to_date(generate, name):
     made = {"cli": generate.command_line, "config": generate.configuration}[name]()
-    assert (ROOT / f"docs/{name}.md").read_text() == made, "run: python docs/generate.py"
+    assert (ROOT / f"docs/{name}.md").read_text() == made, "run: python tools/generate.py"
 
 
 def test_every_key_of_the_schema_is_in_the_reference(generate):

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from ra import progress
+from ra.jobs.watch import Block, watch
 from ra.progress import Progress, line, running
-from ra.watch import Block, watch
 
 
 @pytest.fixture(autouse=True)

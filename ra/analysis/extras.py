@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from ra.analysis.figures import panels, save
 from ra.analysis.scores import Labels, load, plain_of, score, shown, shown_p, write_scores
 from ra.errors import UserError
-from ra.tables import p_model_name
+from ra.reporting.panels import panels, save
+from ra.reporting.tables import p_model_name
 
 
 def write_extras(groups: Sequence[tuple[str, Sequence[Path]]], out: Path) -> None:

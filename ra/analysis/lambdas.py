@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ra.analysis.figures import panels, save
 from ra.analysis.scores import OTHERS, QUALITY, load, score, shown, shown_p, write_scores
 from ra.errors import UserError
-from ra.tables import p_model_name, p_model_order
+from ra.reporting.panels import panels, save
+from ra.reporting.tables import p_model_name, p_model_order
 
 KEYS = ["task", "p_model", "lambda"]
 UNITS = {"psnr": "PSNR, dB", "ssim": "SSIM"}

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ra.data.datasets import Batch, Crops
 from ra.data.degradations import VALIDATION, build_task, no_processing
 from ra.data.images import BadImage, read_image
+from ra.data.splits import Batch, Crops
 from ra.errors import UserError
 from ra.models.checkpoints import load_processor, load_recognizer, read_header
-from ra.models.fast import placed
 from ra.models.recognizers import freeze
+from ra.runtime.cpu import placed
 
 
 def task_of(files: Sequence[Path]):

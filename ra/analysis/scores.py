@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from ra.evaluation import accuracy, mean
+from ra.evaluation.evaluate import accuracy, mean
+from ra.evaluation.statistics import over_seeds
 from ra.files import atomic
-from ra.significance import compare_answers, read_answers, recognizers_in
-from ra.statistics import over_seeds
-from ra.tables import write_markdown
+from ra.reporting.significance import compare_answers, read_answers, recognizers_in
+from ra.reporting.tables import write_markdown
 
 # What one P is, beside its seed: labels of a row (task, p_model, ...) -> value.
 Labels = dict[str, object]

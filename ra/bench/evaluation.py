@@ -8,11 +8,11 @@ import torch
 
 from ra.bench.measure import spread, verdict
 from ra.bench.scene import Options, Work, objective_of, prepared, recognizer_of
-from ra.data.datasets import Crops, ImageSplit, loader, validation_keys
 from ra.data.degradations import build_task
-from ra.devices import autocast
-from ra.evaluation import evaluate
-from ra.models.fast import placed
+from ra.data.splits import Crops, ImageSplit, loader, validation_keys
+from ra.evaluation.evaluate import evaluate
+from ra.runtime.cpu import placed
+from ra.runtime.devices import autocast
 
 TARGET = 1.1
 

@@ -17,11 +17,11 @@ import torch
 from ra.bench.measure import PeakMemory, spread, verdict
 from ra.bench.scene import Options, Work, objective_of, prepared, recognizer_of, training_crops
 from ra.bench.training import complete
-from ra.data.cache import prepare
-from ra.data.datasets import Crops, ImageSplit, loader, validation_keys
 from ra.data.degradations import build_task
-from ra.evaluation import evaluate
-from ra.training import Schedule
+from ra.data.prepare import prepare
+from ra.data.splits import Crops, ImageSplit, loader, validation_keys
+from ra.evaluation.evaluate import evaluate
+from ra.training.loop import Schedule
 
 FACTORS = (1, 4, 16)
 READERS = 3  # jobs that read one cache at once

@@ -34,14 +34,14 @@ from ra.bench.scene import (
 )
 from ra.bench.training import complete
 from ra.cli.core import PAPER_RECOGNIZERS
-from ra.data.cache import find_classes, find_images, read_info
-from ra.data.datasets import Batch, Crops, ImageSplit, TrainingKeys, validation_keys
 from ra.data.degradations import VALIDATION, Key, build_task, random_generator
 from ra.data.images import resized
-from ra.evaluation import evaluate
-from ra.jobs_common import validation_batches
-from ra.objectives import Objective
-from ra.training import Schedule
+from ra.data.prepare import find_classes, find_images, read_info
+from ra.data.splits import Batch, Crops, ImageSplit, TrainingKeys, validation_keys
+from ra.evaluation.evaluate import evaluate
+from ra.jobs.common import validation_batches
+from ra.training.loop import Schedule
+from ra.training.objectives import Objective
 
 TRAINING, EVALUATION = 2.0, 3.0  # targets: how many times as fast ours is
 # What the released script runs: its P, and the R's of its cross-evaluation.

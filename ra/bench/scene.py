@@ -12,14 +12,14 @@ import torch
 from torch import nn
 
 from ra.bench.measure import CLOCKS, interleaved
-from ra.data.cache import prepare
-from ra.data.datasets import Batch, Crops, ImageSplit, TrainingKeys, loader
 from ra.data.degradations import build_task
-from ra.data.photographs import PHOTOGRAPHS
+from ra.data.embedded import PHOTOGRAPHS
+from ra.data.prepare import prepare
+from ra.data.splits import Batch, Crops, ImageSplit, TrainingKeys, loader
 from ra.models.processors import build_processor
 from ra.models.recognizers import build_recognizer, freeze
-from ra.objectives import OBJECTIVES, Objective
-from ra.training import Runtime, Schedule
+from ra.training.loop import Runtime, Schedule
+from ra.training.objectives import OBJECTIVES, Objective
 
 CLASSES = 10
 LAMBDAS = {"plain": 0.0, "ra": 1e-3, "ra_transformer": 1e-2, "ra_unsupervised": 10.0}

@@ -11,12 +11,12 @@ from torch import nn
 from ra.bench.measure import spread
 from ra.bench.scene import Options, Work, objective_of, repeated, resident
 from ra.bench.training import place
-from ra.data.datasets import Batch
-from ra.devices import autocast
-from ra.models.fast import FirstConv2d, NarrowConv2d, PackedConv2d, VectorPReLU
-from ra.objectives import Objective
+from ra.data.splits import Batch
+from ra.runtime.cpu import FirstConv2d, NarrowConv2d, PackedConv2d, VectorPReLU
+from ra.runtime.devices import autocast
+from ra.training.objectives import Objective
 
-# Ours without one of the modules of ra.models.fast: class -> torch's own.
+# Ours without one of the modules of ra.runtime.cpu: class -> torch's own.
 WITHOUT = {
     "weights packed at each call": {PackedConv2d: nn.Conv2d},
     "torch's first convolution": {FirstConv2d: nn.Conv2d},

@@ -1,4 +1,4 @@
-"""The limit: the bare step on a resident batch, against ``ra.training.train`` with all of it on."""
+"""The limit: the bare step on a resident batch, against ``ra.training.loop.train`` with all of it on."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ra.bench.scene import (
     training_crops,
     training_schedule,
 )
-from ra.data.datasets import Batch, Crops
-from ra.devices import autocast
-from ra.models.fast import placed
-from ra.objectives import Objective
-from ra.spool import Journal
-from ra.training import Schedule, optimizer_of, train
+from ra.data.splits import Batch, Crops
+from ra.runtime.cpu import placed
+from ra.runtime.devices import autocast
+from ra.tracking.journal import Journal
+from ra.training.loop import Schedule, optimizer_of, train
+from ra.training.objectives import Objective
 
 TARGET = 0.95
 

@@ -82,7 +82,7 @@ def _box_flags(p) -> None:
 
 
 def _black_box(o) -> None:
-    from ra.analysis.black_box_study import run_black_box
+    from ra.analysis.black_box.study import run_black_box
 
     run_black_box(
         source(o),
@@ -101,7 +101,7 @@ def _black_box(o) -> None:
 
 
 def _box(o):
-    from ra.analysis.black_box import Command, Endpoint
+    from ra.analysis.black_box.client import Command, Endpoint
 
     if bool(o.url) == bool(o.program):
         raise UserError("--url and --command: give one of them")
@@ -133,7 +133,7 @@ def _add_sheet(commands) -> None:
 
 
 def _sheet(o) -> None:
-    from ra.analysis.black_box_sheet import run_sheet
+    from ra.analysis.black_box.sheet import run_sheet
 
     run_sheet(o.sheet, o.key, o.save_dir)
 

@@ -67,8 +67,8 @@ def _add_boundaries(commands) -> None:
 
 
 def _boundaries(o) -> None:
-    from ra.analysis.boundaries import Survey
-    from ra.analysis.boundaries_job import run_boundaries
+    from ra.analysis.boundaries.job import run_boundaries
+    from ra.analysis.boundaries.survey import Survey
 
     survey = Survey(o.grid, o.radius, o.steps, o.seed)
     run_boundaries(
@@ -93,6 +93,6 @@ def _add_table(commands) -> None:
 
 
 def _table(o) -> None:
-    from ra.analysis.boundaries_table import write_transfer
+    from ra.analysis.boundaries.table import write_transfer
 
     write_transfer(o.pairs, o.evaluations, o.save_dir)

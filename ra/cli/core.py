@@ -72,7 +72,7 @@ def _add_prepare(commands) -> None:
 
 
 def _prepare(o) -> None:
-    from ra.jobs import run_prepare
+    from ra.jobs.core import run_prepare
 
     info = run_prepare(
         o.data,
@@ -128,7 +128,7 @@ def _add_train_recognizer(commands) -> None:
 
 
 def _train_recognizer(o) -> None:
-    from ra.jobs import run_train_recognizer
+    from ra.jobs.core import run_train_recognizer
 
     run_train_recognizer(
         source(o),
@@ -189,7 +189,7 @@ def _add_train(commands) -> None:
 
 
 def _train(o) -> None:
-    from ra.jobs import run_train
+    from ra.jobs.core import run_train
 
     if o.cross_evaluate:
         o.recognizers = list(PAPER_RECOGNIZERS)
@@ -236,7 +236,7 @@ def _add_import_checkpoint(commands) -> None:
 
 
 def _import_checkpoint(o) -> None:
-    from ra.jobs import run_import_checkpoint
+    from ra.jobs.core import run_import_checkpoint
 
     say(run_import_checkpoint(o.file, o.task, o.mode, o.l, o.arch, o.save_dir))
 
@@ -263,7 +263,7 @@ def _add_evaluate(commands) -> None:
 
 
 def _evaluate(o) -> None:
-    from ra.jobs import run_evaluate
+    from ra.jobs.core import run_evaluate
 
     if o.model_sr is None:
         raise UserError("--model-sr: needed; a processor.safetensors, or none")
@@ -306,8 +306,8 @@ def _add_table(commands) -> None:
 
 
 def _table(o) -> None:
-    from ra.significance import write_significance
-    from ra.tables import write_tables
+    from ra.reporting.significance import write_significance
+    from ra.reporting.tables import write_tables
 
     write_tables(o.evaluations, o.save_dir, o.recognizers, o.paper)
     if o.significance:
@@ -322,7 +322,7 @@ def _add_transfer_matrix(commands) -> None:
 
 
 def _transfer_matrix(o) -> None:
-    from ra.tables import write_transfer
+    from ra.reporting.tables import write_transfer
 
     write_transfer(o.evaluations, o.save_dir, o.recognizers)
 
@@ -338,6 +338,6 @@ def _add_fetch_weights(commands) -> None:
 
 
 def _fetch_weights(o) -> None:
-    from ra.jobs import run_fetch_weights
+    from ra.jobs.core import run_fetch_weights
 
     run_fetch_weights(o.recognizers, o.weights, o.save_dir)

@@ -47,7 +47,7 @@ def _add_compose(commands) -> None:
 
 
 def _compose(o) -> None:
-    from ra.analysis.composed import compose
+    from ra.analysis.dense.composed import compose
 
     compose(o.save_dir, o.side, o.train, o.val, o.seed, o.split)
 
@@ -82,7 +82,7 @@ def _add_detector(commands) -> None:
 
 
 def _detector(o) -> None:
-    from ra.analysis.detection_job import run_train_detector
+    from ra.analysis.dense.job import run_train_detector
 
     run_train_detector(
         o.data,
@@ -126,7 +126,7 @@ def _add_train(commands) -> None:
 
 
 def _train(o) -> None:
-    from ra.analysis.detection_job import run_train_through_detector
+    from ra.analysis.dense.job import run_train_through_detector
 
     network = {"arch": o.sr_arch, "channels": o.channels, "blocks": o.blocks}
     run_train_through_detector(
@@ -159,7 +159,7 @@ def _add_judge(commands) -> None:
 
 
 def _judge(o) -> None:
-    from ra.analysis.detection_job import run_judge_detection
+    from ra.analysis.dense.job import run_judge_detection
 
     run_judge_detection(
         o.data,
@@ -191,6 +191,6 @@ def _add_table(commands) -> None:
 
 
 def _table(o) -> None:
-    from ra.analysis.detection_table import write_detection_tables
+    from ra.analysis.dense.table import write_detection_tables
 
     write_detection_tables(o.detections, o.evaluations, o.save_dir)

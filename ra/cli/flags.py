@@ -160,7 +160,7 @@ def device_flags(p):
 
 
 def source(o):
-    from ra.jobs_common import Source
+    from ra.jobs.common import Source
 
     return Source(o.data, o.resize, o.crop)
 
@@ -171,7 +171,7 @@ def task_settings(o) -> dict[str, float]:
 
 
 def schedule(o):
-    from ra.training import Schedule
+    from ra.training.loop import Schedule
 
     return Schedule(
         o.epochs,
@@ -187,13 +187,13 @@ def schedule(o):
 
 
 def runtime(o):
-    from ra.training import Runtime
+    from ra.training.loop import Runtime
 
     training = {k: getattr(o, k) for k in ("seed", "checkpoint_seconds") if hasattr(o, k)}
     return Runtime(workers=o.workers, precision=o.precision, **training)
 
 
 def device(o):
-    from ra.jobs_common import Device
+    from ra.jobs.common import Device
 
     return Device(o.device, o.threads, o.jobs_per_gpu)

@@ -29,6 +29,6 @@ def add(commands) -> None:
 
 
 def _report(o) -> None:
-    from ra.report import write_report
+    from ra.reporting.page import write_report
 
     write_report(o.evaluations, o.save_dir, o.data, o.significance, o.recognizers)

@@ -25,7 +25,7 @@ from ra.warm import VARIABLE
 MODULES = (
     "matplotlib.backends.backend_agg",
     "matplotlib.figure",
-    "ra.jobs",
+    "ra.jobs.core",
     "torch._dynamo",  # by torch's optimizers at their first step
     "torchmetrics.functional.image",
 )

@@ -46,9 +46,9 @@ def _add_process(commands) -> None:
 
 
 def _process(o) -> None:
-    from ra.devices import use_device
-    from ra.process import load, plan, read, save
+    from ra.inference.process import load, plan, read, save
     from ra.progress import Progress
+    from ra.runtime.devices import use_device
 
     pairs = plan(o.inputs, o.out)
     bad = []
@@ -90,10 +90,10 @@ def _add_predict(commands) -> None:
 
 
 def _predict(o) -> None:
-    from ra.devices import use_device
     from ra.files import atomic
-    from ra.predict import predict
-    from ra.process import find_inputs, load
+    from ra.inference.predict import predict
+    from ra.inference.process import find_inputs, load
+    from ra.runtime.devices import use_device
 
     paths = [path for path, _ in find_inputs(o.inputs)]
     with use_device(o.device, o.threads) as where:
@@ -126,7 +126,7 @@ def _add_watch(commands) -> None:
 
 
 def _watch(o) -> int:
-    from ra.watch import watch
+    from ra.jobs.watch import watch
 
     words = o.run_command[1:] if o.run_command[:1] == ["--"] else o.run_command
     return watch(o.results / ".progress", words)

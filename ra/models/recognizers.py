@@ -1,7 +1,8 @@
 """R: fixed classifiers that read images in [0, 1]; by name from torchvision or timm.
 
-A further R is a name either library knows, or a YAML file (``ra.models.own``); nothing is
-registered here.
+A further R is a name either library knows, or a YAML file (``ra.models.user_recognizer``);
+nothing is registered
+
 """
 
 from __future__ import annotations

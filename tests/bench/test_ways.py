@@ -10,10 +10,10 @@ from ra.bench.released import ReleasedImages, evaluate_released, train_released
 from ra.bench.scene import Options, Work, objective_of, prepared, recognizer_of, training_crops
 from ra.bench.steps import folded
 from ra.bench.training import bare, complete
-from ra.data.datasets import Crops, ImageSplit, TrainingKeys, loader, validation_keys
 from ra.data.degradations import build_task
-from ra.evaluation import evaluate
-from ra.training import Schedule
+from ra.data.splits import Crops, ImageSplit, TrainingKeys, loader, validation_keys
+from ra.evaluation.evaluate import evaluate
+from ra.training.loop import Schedule
 
 CPU = torch.device("cpu")
 WORK = Work(crop=32, batch_size=4, steps=3)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ra.data.degradations import VALIDATION, build_task, no_processing, random_generator
-from ra.data.photographs import PHOTOGRAPHS
+from ra.data.embedded import PHOTOGRAPHS
 from ra.errors import UserError
 
 

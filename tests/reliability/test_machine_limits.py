@@ -10,10 +10,10 @@ import pytest
 import torch
 from helpers import ROOT, clean_environment, snakemake, write_images
 
-from ra import jobs
 from ra.cli import main
 from ra.errors import UserError, one_line
 from ra.files import alone, atomic, write_text
+from ra.jobs import core as jobs
 
 TINY = ["--device", "cpu", "--channels", "4", "--blocks", "1", "--epochs", "20"]
 
@@ -152,7 +152,7 @@ def test_no_permission_is_one_line(prepared, tmp_path):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     # Imported before, for the interpreter may be where only root can read.
-    nobody = "import os, sys, ra.jobs, ra.cli; os.setuid(65534); sys.exit(ra.cli.main())"
+    nobody = "import os, sys, ra.jobs.core, ra.cli; os.setuid(65534); sys.exit(ra.cli.main())"
     command = [sys.executable, "-c", nobody, "prepare", "--data", closed, "--save-dir", closed]
     done = subprocess.run(
         [str(part) for part in command], capture_output=True, text=True,
@@ -178,7 +178,7 @@ def test_what_the_machine_refuses_is_one_line(monkeypatch, capsys, tmp_path, err
     def refuse(*_):
         raise error
 
-    monkeypatch.setattr("ra.tables.write_tables", refuse)
+    monkeypatch.setattr("ra.reporting.tables.write_tables", refuse)
     assert main(["table", "--evaluations", "x", "--save-dir", str(tmp_path)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("ra table: error: ") and says in line
@@ -197,7 +197,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch, tmp_path):
     def fault(*_):
         raise KeyError("a mistake of ours")
 
-    monkeypatch.setattr("ra.tables.write_tables", fault)
+    monkeypatch.setattr("ra.reporting.tables.write_tables", fault)
     with pytest.raises(KeyError):
         main(["table", "--evaluations", "x", "--save-dir", str(tmp_path)])
 

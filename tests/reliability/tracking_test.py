@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 JOBS, METRICS = 8, 1000
 JOB = """
 import sys, time
-from ra import tracking
+from ra.tracking import run as tracking
 uri, spool, number, count, pause = sys.argv[1:]
 slowest = 0
 with tracking.start_run(f"job{number}", "train", {"n": count}, uri=uri, spool=spool) as run:
@@ -192,7 +192,7 @@ def arrived(uri: str) -> int:
 
 def deliver(spool: Path, uri: str) -> None:
     """Wait until all is delivered; a busy server may answer a first attempt too late."""
-    from ra import tracking
+    from ra.tracking import run as tracking
 
     end = time.monotonic() + 600
     while tracking.deliver(spool, uri, timeout_s=300):
@@ -246,7 +246,7 @@ def on_servers(place: Path, name: str, store) -> dict[str, object]:
 
 def main() -> int:
     sys.path.insert(0, str(ROOT))
-    from ra import tracking
+    from ra.tracking import run as tracking
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     known = ["file", "sqlite", "postgresql"]

@@ -9,8 +9,8 @@ from ra import warm
 from ra.config import load_config
 from ra.errors import UserError, one_line
 from ra.files import alone
-from ra.objectives import OBJECTIVES
-from ra.tracking import default_uri
+from ra.training.objectives import OBJECTIVES
+from ra.tracking.run import default_uri
 
 if not os.access(".snakemake" if os.path.exists(".snakemake") else ".", os.W_OK):
     raise WorkflowError(f"{os.getcwd()}: read-only, and snakemake keeps its notes here")

@@ -1,0 +1,186 @@
+"""How alike the decision boundaries of two R's are around processed images (method.md, 7).
+
+The point of departure is the output of plain P; the directions that all R's share are those to
+the output of RA P, a random one orthogonal to it, and the gradient of the training R's loss.
+Points are not clamped to [0, 1]: a plane stays a plane, and an R answers everywhere.
+Distances are root mean squares over an image's values, in units of the range [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+from ra.evaluation.evaluate import mean
+
+DIRECTIONS = ("ra", "random", "gradient")
+MEASURES = ("region_agreement", *(f"distance_rho_{d}" for d in DIRECTIONS), "gradient_cosine")
+BATCH = 256  # points an R answers at once
+
+
+@dataclass(frozen=True)
+class Survey:
+    """How closely to look.
+
+    Attributes:
+        grid: points along a side of a plane.
+        radius: half a plane's side and the farthest distance, RMS in units of the range [0, 1].
+        steps: distances tried along a direction.
+        seed: of the random directions.
+    """
+
+    grid: int = 15
+    radius: float = 0.15
+    steps: int = 20
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one R says around N images.
+
+    Attributes:
+        regions: predicted class on each plane, (N, grid, grid); rows go along the random
+            direction, columns along that to the RA output.
+        distances: direction -> RMS distance (N,) at which the prediction is first another one;
+            infinite where it is none up to the radius.
+        gradient: of the cross-entropy at each image, flattened, length 1; (N, D).
+    """
+
+    regions: Tensor
+    distances: dict[str, Tensor]
+    gradient: Tensor
+
+
+def unit(direction: Tensor) -> Tensor:
+    """``direction`` (N, 3, H, W) with root mean square 1 per image; a zero one stays zero."""
+    rms = direction.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+    return direction / rms.clamp(min=1e-12)
+
+
+def random_orthogonal(direction: Tensor, seed: int) -> Tensor:
+    """A random direction per image, orthogonal to ``direction``; same shape, RMS 1."""
+    generator = torch.Generator().manual_seed(seed)
+    free = torch.randn(direction.shape, generator=generator).to(direction.device)
+    along = unit(direction)
+    return unit(free - (free * along).mean(dim=(1, 2, 3), keepdim=True) * along)
+
+
+def loss_gradient(recognizer: nn.Module, images: Tensor, label: Tensor) -> Tensor:
+    """Gradient of each image's cross-entropy with respect to the image, (N, 3, H, W)."""
+    parts = []
+    for part, wanted in zip(images.split(BATCH), label.split(BATCH), strict=True):
+        part = part.detach().clone().requires_grad_(True)
+        loss = F.cross_entropy(recognizer(part), wanted, reduction="sum")
+        parts.append(torch.autograd.grad(loss, part)[0])
+    return torch.cat(parts)
+
+
+@torch.inference_mode()
+def predict(recognizer: nn.Module, points: Tensor) -> Tensor:
+    """Predicted class of each point (M, 3, H, W), in batches; (M,)."""
+    return torch.cat([recognizer(part).argmax(dim=1) for part in points.split(BATCH)])
+
+
+def regions(recognizer: nn.Module, image: Tensor, u: Tensor, v: Tensor, survey: Survey) -> Tensor:
+    """Predicted classes (grid, grid) on the plane image + a * u + b * v; image, u, v: (3, H, W)."""
+    side = torch.linspace(-survey.radius, survey.radius, survey.grid, device=image.device)
+    b, a = torch.meshgrid(side, side, indexing="ij")
+    points = image + a.reshape(-1, 1, 1, 1) * u + b.reshape(-1, 1, 1, 1) * v
+    return predict(recognizer, points).view(survey.grid, survey.grid)
+
+
+def distances(recognizer: nn.Module, images: Tensor, direction: Tensor, survey: Survey) -> Tensor:
+    """Distance (N,) to the first other prediction along ``direction`` (N, 3, H, W; RMS 1)."""
+    own = predict(recognizer, images)
+    found = torch.full((len(images),), float("inf"), device=images.device)
+    for step in range(1, survey.steps + 1):
+        length = survey.radius * step / survey.steps
+        rest = found.isinf().nonzero()[:, 0]
+        if not len(rest):
+            break
+        changed = predict(recognizer, images[rest] + length * direction[rest]) != own[rest]
+        found[rest[changed]] = length
+    return found
+
+
+def survey_recognizers(
+    recognizers: dict[str, nn.Module],
+    training_r: str,
+    plain: Tensor,
+    aware: Tensor,
+    label: Tensor,
+    survey: Survey,
+    planes: int,
+    progress: Callable = lambda items: items,
+) -> dict[str, Answers]:
+    """Ask every R around the same images, along the same directions.
+
+    Args:
+        training_r: the R whose loss gives the direction ``gradient``.
+        plain, aware: outputs of plain and RA P, (N, 3, H, W) in [0, 1].
+        planes: planes are drawn around the first so many images (they are the costly part).
+    """
+    shared = {
+        "ra": unit(aware - plain),
+        "random": random_orthogonal(aware - plain, survey.seed),
+        "gradient": unit(loss_gradient(recognizers[training_r], plain, label)),
+    }
+    answers = {}
+    for name, recognizer in progress(recognizers.items()):
+        around = [
+            regions(recognizer, plain[i], shared["ra"][i], shared["random"][i], survey)
+            for i in range(min(planes, len(plain)))
+        ]
+        gradient = loss_gradient(recognizer, plain, label).flatten(1)
+        answers[name] = Answers(
+            torch.stack(around).cpu(),
+            {d: distances(recognizer, plain, shared[d], survey).cpu() for d in DIRECTIONS},
+            F.normalize(gradient, dim=1).cpu(),
+        )
+    return answers
+
+
+def similarities(answers: dict[str, Answers], seed: int = 0) -> pd.DataFrame:
+    """One row per pair of R's and measure: r_a, r_b, measure, value, low, high, n (images).
+
+    region_agreement is a percentage of a plane's points, distance_rho_* Spearman's coefficient
+    over images (no boundary within the radius counts as the farthest), gradient_cosine a mean
+    cosine. Intervals are 95 %: normal for means, bootstrap over images for coefficients.
+    """
+    rows = []
+    for (a, of_a), (b, of_b) in combinations(answers.items(), 2):
+        same = (of_a.regions == of_b.regions).double().mean(dim=(1, 2)) * 100
+        found = {"region_agreement": mean(pd.Series(same.numpy()))}
+        for direction in DIRECTIONS:
+            pair = of_a.distances[direction], of_b.distances[direction]
+            found[f"distance_rho_{direction}"] = rank_correlation(*map(np.asarray, pair), seed)
+        cosine = (of_a.gradient * of_b.gradient).sum(dim=1)
+        found["gradient_cosine"] = mean(pd.Series(cosine.double().numpy()))
+        rows += [{"r_a": a, "r_b": b, "measure": m, **found[m]} for m in MEASURES]
+    return pd.DataFrame(rows)
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray, seed: int, rounds: int = 500) -> dict:
+    """Spearman's coefficient, its 95 % bootstrap interval and n; NaN where either is constant."""
+    generator = np.random.default_rng(seed)
+    drawn = [generator.integers(0, len(a), len(a)) for _ in range(rounds)]
+    values = [rank_coefficient(a[chosen], b[chosen]) for chosen in drawn]
+    known = [value for value in values if np.isfinite(value)]
+    low, high = np.percentile(known, [2.5, 97.5]) if known else (np.nan, np.nan)
+    return {"value": rank_coefficient(a, b), "low": low, "high": high, "n": len(a)}
+
+
+def rank_coefficient(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's coefficient; NaN where either is constant."""
+    if len(np.unique(a)) < 2 or len(np.unique(b)) < 2:
+        return float("nan")
+    return float(spearmanr(a, b).statistic)

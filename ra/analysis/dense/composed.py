@@ -1,0 +1,112 @@
+"""A small detection set for machines without VOC: pieces of some photographs, as ellipses, on
+others as backgrounds, written as a VOC tree.
+
+No pixel reaches two splits: pieces and backgrounds are cut inside the blocks of
+``ra.data.embedded``, each of which belongs to one split.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ra.data.embedded import BLOCK, COLOURS, MIN_STD, PHOTOGRAPHS, blocks
+from ra.files import write_text
+
+OBJECTS = ("brick", "chelsea", "coffee", "coins", "flower", "gravel", "ihc", "retina")
+TILE = 40  # pixels; the size by which the default data set lays its blocks
+YEAR = "VOC0000"
+SIZES = (0.28, 0.5)  # sides of an object, in sides of the image
+MOST = 3  # objects an image
+
+
+def compose(
+    out: Path, side: int = 96, train: int = 400, val: int = 150, seed: int = 0, split: str = "final"
+) -> None:
+    """Write ``out/VOC0000`` with the image sets train and val, whole or not at all; an earlier one
+    is replaced.
+
+    Args:
+        side: of the square images, pixels; at most a block's (120).
+        train, val: images.
+        split: ``final``, or ``tune``: the training blocks of final alone, divided again.
+    """
+    opened = {photograph.name: photograph.open() for photograph in PHOTOGRAPHS}
+    tree = out / f".{YEAR}.partial"
+    shutil.rmtree(tree, ignore_errors=True)
+    for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (tree / folder).mkdir(parents=True)
+    for number, (part, count) in enumerate({"train": train, "val": val}.items()):
+        pieces = {
+            name: [
+                (picture, box)
+                for colour, box in blocks(picture.size, BLOCK * TILE)
+                if colour in COLOURS[split][part]
+            ]
+            for name, picture in opened.items()
+        }
+        names = []
+        for index in range(count):
+            names.append(f"{part}_{index:05d}")
+            draw = np.random.default_rng([seed, number, index])
+            image, found = _scene(pieces, side, draw)
+            image.save(tree / "JPEGImages" / f"{names[-1]}.png")
+            write_text(tree / "Annotations" / f"{names[-1]}.xml", _annotation(side, found))
+        write_text(tree / "ImageSets/Main" / f"{part}.txt", "\n".join(names) + "\n")
+    shutil.rmtree(out / YEAR, ignore_errors=True)
+    tree.rename(out / YEAR)
+
+
+def _cut(places, side: tuple[int, int], largest: float, draw) -> Image.Image:
+    """A piece of one of the ``places``, of ``side`` pixels: up to ``largest`` times reduced."""
+    for _ in range(20):
+        picture, (left, top, right, bottom) = places[draw.integers(len(places))]
+        room = min((right - left) / side[0], (bottom - top) / side[1], largest)
+        scale = draw.uniform(min(0.75, room), room)
+        width, height = (max(1, int(length * scale)) for length in side)
+        x = left + draw.integers(right - left - width + 1)
+        y = top + draw.integers(bottom - top - height + 1)
+        # Cropped first, so that the resize filter cannot reach beyond the block.
+        piece = picture.crop((x, y, x + width, y + height)).resize(side, Image.Resampling.BICUBIC)
+        if np.asarray(piece, np.float32).std(axis=(0, 1)).max() >= MIN_STD:
+            break  # flat pieces show no class
+    return piece
+
+
+def _scene(pieces, side: int, draw) -> tuple[Image.Image, list[tuple[str, list[int]]]]:
+    """An image and its objects: name and box (left, top, right, bottom; right exclusive)."""
+    behind = sorted(set(pieces) - set(OBJECTS))
+    image = _cut(pieces[behind[draw.integers(len(behind))]], (side, side), 1.0, draw)
+    found: list[tuple[str, list[int]]] = []
+    for _ in range(draw.integers(1, MOST + 1)):
+        width, height = (int(side * draw.uniform(*SIZES)) for _ in range(2))
+        x, y = (int(draw.integers(side - length + 1)) for length in (width, height))
+        box = [x, y, x + width, y + height]
+        if any(_touch(box, other) for _, other in found):
+            continue
+        name = OBJECTS[draw.integers(len(OBJECTS))]
+        mask = Image.new("L", (4 * width, 4 * height))  # four times larger, for a smooth rim
+        ImageDraw.Draw(mask).ellipse((0, 0, 4 * width - 1, 4 * height - 1), fill=255)
+        piece = _cut(pieces[name], (width, height), 2.0, draw)
+        image.paste(piece, (x, y), mask.resize((width, height), Image.Resampling.BOX))
+        found.append((name, box))
+    return image, found
+
+
+def _touch(a: list[int], b: list[int]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _annotation(side: int, found: list[tuple[str, list[int]]]) -> str:
+    objects = "".join(
+        f"<object><name>{escape(name)}</name><difficult>0</difficult>"
+        f"<bndbox><xmin>{left + 1}</xmin><ymin>{top + 1}</ymin>"
+        f"<xmax>{right}</xmax><ymax>{bottom}</ymax></bndbox></object>\n"
+        for name, (left, top, right, bottom) in found
+    )
+    size = f"<size><width>{side}</width><height>{side}</height><depth>3</depth></size>\n"
+    return f"<annotation>\n{size}{objects}</annotation>\n"

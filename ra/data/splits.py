@@ -1,0 +1,267 @@
+"""Batches of clean crops and their degraded inputs, from a prepared data set or a plain folder."""
+
+from __future__ import annotations
+
+import csv
+import math
+import queue
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ra.data.degradations import VALIDATION, Key, random_generator
+from ra.data.images import BadImage, read_image
+from ra.data.prepare import DatasetInfo, check_sizes, find_classes, find_images, read_info
+from ra.errors import UserError
+
+SWITCH_S = 1e-4  # Python's own 5 ms are a sixth of a small training step
+EVALUATION_BATCH = 100  # images a pass without gradients takes at once
+
+
+class Batch(NamedTuple):
+    """One batch; integers in 0..255 or floats in [0, 1] as the degradation left them.
+
+    Attributes:
+        input: degraded images (N, 3, h, w), uint8 or float32.
+        target: clean crops (N, 3, H, W), uint8.
+        label: class indices (N,), int64.
+        index: positions in the split's manifest (N,), int64.
+        mirrored: 1 where the crop is mirrored, else 0 (N,), int64; None where nobody says.
+    """
+
+    input: Tensor
+    target: Tensor
+    label: Tensor
+    index: Tensor
+    mirrored: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on ``device`` with all images float in [0, 1]; bytes travel, floats do not."""
+        given = [part for part in self if part is not None]
+        moved = [part.to(device, non_blocking=True) for part in given]
+        images = [part.float().div_(255) if part.dtype == torch.uint8 else part for part in moved]
+        return Batch(*images[:2], *moved[2:])
+
+
+class ImageSplit:
+    """The images of one split, by index: memory-mapped pixels, or files decoded on demand."""
+
+    def __init__(self, directory: Path, split: str) -> None:
+        self.info = read_info(directory)
+        manifest, pixels = directory / f"{split}.csv", directory / f"{split}.bin"
+        try:
+            with open(manifest, newline="", encoding="utf-8") as rows:
+                table = list(csv.DictReader(rows))
+            self.paths = [row["path"] for row in table]
+            self.labels = np.array([int(row["label"]) for row in table])
+            self._shapes = [(int(row["height"]), int(row["width"]), 3) for row in table]
+            self._offsets = [int(row["offset"]) for row in table]
+        except (KeyError, TypeError, ValueError):
+            table = []
+        if len(table) != self.info.images[split] or not table:
+            raise UserError(f"{manifest}: damaged; run 'ra prepare' again")
+        self._pixels = None
+        if self.info.decoded:
+            # More pixels than the manifest needs are right: halves of the classes share them.
+            if pixels.stat().st_size < self._offsets[-1] + math.prod(self._shapes[-1]):
+                raise UserError(f"{pixels}: damaged; run 'ra prepare' again")
+            self._pixels = np.memmap(pixels, dtype=np.uint8, mode="r")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def whole(self) -> bool:
+        """Every image is as large as a crop, so that its crop is the image, mirrored or not."""
+        return set(self._shapes) == {(self.info.crop, self.info.crop, 3)}
+
+    def image(self, index: int) -> np.ndarray:
+        """uint8 (H, W, 3)."""
+        if self._pixels is None:
+            return _decode(self.info, self.paths[index])
+        shape, start = self._shapes[index], self._offsets[index]
+        return self._pixels[start : start + shape[0] * shape[1] * 3].reshape(shape)
+
+
+class FolderSplit:
+    """A split of a plain folder with ``train/`` and ``val/``, as the released script takes it."""
+
+    whole = False  # sizes are not known before the images are read
+
+    def __init__(self, root: Path, split: str, resize: int | None, crop: int) -> None:
+        check_sizes(resize, crop)
+        classes = find_classes(root)
+        files = list(find_images(root, split, classes))
+        self.info = DatasetInfo(
+            root.resolve().name, str(root), tuple(classes), {}, resize, crop, False, ""
+        )
+        self.paths = [path for path, _ in files]
+        self.labels = np.array([label for _, label in files])
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def image(self, index: int) -> np.ndarray:
+        """uint8 (H, W, 3)."""
+        return _decode(self.info, self.paths[index])
+
+
+def _decode(info: DatasetInfo, path: str) -> np.ndarray:
+    try:
+        return read_image(Path(info.root) / path, info.resize, info.crop)
+    except BadImage as error:
+        raise UserError(f"{Path(info.root) / path} {error}; mend or remove it") from None
+
+
+def open_split(data: Path, split: str, resize: int | None = 256, crop: int = 224):
+    """The ``split`` of a prepared data set, or of a plain folder with train/ and val/.
+
+    ``resize`` and ``crop`` (pixels) apply to a plain folder; a prepared one has its own.
+    """
+    if (data / "dataset.json").exists():
+        return ImageSplit(data, split)
+    return FolderSplit(data, split, resize, crop)
+
+
+class Crops(Dataset):
+    """Fetches whole batches: crops (and flips, when training), then degrades them.
+
+    Keys are (seed, epoch, index). Training takes a random crop and flips half of the images;
+    validation (epoch VALIDATION) takes the centre.
+    """
+
+    def __init__(self, split: ImageSplit | FolderSplit, task: Any | None) -> None:
+        self.split, self.task = split, task
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        crops, mirrored = zip(*(self._crop(key) for key in keys), strict=True)
+        target = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+        index = torch.tensor([index for _, _, index in keys])
+        label = torch.from_numpy(self.split.labels[index.numpy()])
+        degraded = self.task.degrade(target, keys) if self.task else target
+        return Batch(degraded, target, label, index, torch.tensor(mirrored))
+
+    def _crop(self, key: Key) -> tuple[np.ndarray, int]:
+        """Pixels (H, W, 3), and 1 where they are mirrored."""
+        image, size = self.split.image(key[2]), self.split.info.crop
+        free_y, free_x = image.shape[0] - size, image.shape[1] - size
+        if key[1] == VALIDATION:
+            # torchvision's CenterCrop rounds half a pixel to even.
+            y, x = round(free_y / 2), round(free_x / 2)
+            return image[y : y + size, x : x + size], 0
+        y, x, flip = random_generator(key, 0).random(3)
+        top, left = int(y * (free_y + 1)), int(x * (free_x + 1))
+        crop = image[top : top + size, left : left + size]
+        return (crop[:, ::-1], 1) if flip < 0.5 else (crop, 0)
+
+
+def epoch_order(length: int, seed: int, epoch: int) -> np.ndarray:
+    """The permutation of ``range(length)`` in which an epoch visits the images."""
+    return random_generator((seed, epoch, 0), 2).permutation(length)
+
+
+class TrainingKeys:
+    """Batches of keys from step ``start`` to the end of training, one epoch after the other.
+
+    The last, smaller batch of an epoch is kept. Of a global batch, process ``rank`` of ``world``
+    takes every world-th image.
+    """
+
+    def __init__(self, length, batch_size, epochs, seed, start=0, rank=0, world=1) -> None:
+        self.length, self.batch_size, self.epochs, self.seed = length, batch_size, epochs, seed
+        self.start, self.rank, self.world = start, rank, world
+        self.steps_per_epoch = -(-length // batch_size)
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch * self.epochs - self.start
+
+    def images_in(self, step: int) -> int:
+        """Images of the global batch at a step, counted from 0."""
+        begin = step % self.steps_per_epoch * self.batch_size
+        return min(self.batch_size, self.length - begin)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        first_epoch, skip = divmod(self.start, self.steps_per_epoch)
+        for epoch in range(first_epoch, self.epochs):
+            order = epoch_order(self.length, self.seed, epoch)
+            for begin in range(skip * self.batch_size, self.length, self.batch_size):
+                chosen = order[begin : begin + self.batch_size][self.rank :: self.world]
+                yield [(self.seed, epoch, int(index)) for index in chosen]
+            skip = 0
+
+
+def validation_keys(length: int, batch_size: int = EVALUATION_BATCH) -> list[list[Key]]:
+    """Batches of keys that visit every image once, in the manifest's order."""
+    keys = [(0, VALIDATION, index) for index in range(length)]
+    return [keys[begin : begin + batch_size] for begin in range(0, length, batch_size)]
+
+
+def loader(crops: Crops, keys, workers: int, device: torch.device) -> DataLoader:
+    """A DataLoader over batches of keys; the batches are the same for any number of workers."""
+    return DataLoader(
+        crops,
+        batch_sampler=keys,
+        collate_fn=lambda batch: batch,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        prefetch_factor=4 if workers else None,
+    )
+
+
+def ahead(batches: Iterable, depth: int = 2) -> Iterator:
+    """The items of ``batches``, made by a thread up to ``depth`` items ahead; close it when done.
+
+    While a step computes outside the interpreter's lock, the next batch is read and degraded. A
+    DataLoader with workers does that itself, and must not fork them from a thread.
+
+    A step comes back for the lock after each operator; the thread gives it up after SWITCH_S.
+    """
+    if getattr(batches, "num_workers", 0):
+        yield from batches
+        return
+    ready: queue.Queue = queue.Queue(depth)
+    end, stopped = object(), threading.Event()
+
+    def put(item: object, error: BaseException | None = None) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put((item, error), timeout=0.1)
+            except queue.Full:
+                continue
+
+    def fetch() -> None:
+        try:
+            for item in batches:
+                put(item)
+                if stopped.is_set():
+                    return
+            put(end)
+        except BaseException as error:  # raised again where the batch is asked for
+            put(end, error)
+
+    thread = threading.Thread(target=fetch, daemon=True)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error:
+                raise error
+            if item is end:
+                return
+            yield item
+    finally:
+        stopped.set()
+        thread.join()
+        sys.setswitchinterval(before)

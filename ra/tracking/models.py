@@ -1,0 +1,95 @@
+"""What MLflow shows of data and models: datasets by digest, P's in the model registry.
+
+Runs in the courier (``ra.tracking.deliver``); MLflow is imported inside functions here as well. A
+registered P is files and the name of a loader, ``ra.inference.process``: nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+# What ``ra.inference.process`` imports; the package itself travels with the model.
+REQUIREMENTS = "filelock numpy pillow pyyaml safetensors torch torchvision tqdm".split()
+EXAMPLE_SIDE = 8  # pixels
+
+
+def log_dataset(client, run: str, event: Mapping[str, Any]) -> None:
+    """Record what a run read: name, digest, images per split, classes."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    source = json.dumps({"folder": event["source"], "digest": event["digest"]})
+    dataset = Dataset(
+        name=event["name"],
+        digest=(event["digest"] or "unknown")[:36],  # MLflow's column is that wide
+        source_type="local",
+        source=source,
+        profile=json.dumps(event["profile"]),
+    )
+    client.log_inputs(run, [DatasetInput(dataset, [InputTag("mlflow.data.context", event["use"])])])
+
+
+def register(client, run: str, event: Mapping[str, Any]) -> None:
+    """Store P (and T) as a pyfunc model of the run and as a version in the registry, once.
+
+    Signature: uint8 images (N, h, w, 3) -> uint8 (N, h * scale, w * scale, 3).
+    """
+    from mlflow.exceptions import MlflowException
+
+    files = [Path(path) for path in event["files"]]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    try:
+        client.create_registered_model(event["name"], description=event["description"])
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    for known in client.search_model_versions(f"name = '{event['name']}'"):
+        if known.run_id == run and known.tags.get("ra.digest") == digest:
+            return  # a delivery that is repeated
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "model"
+        _save(model, files)
+        client.log_artifacts(run, str(model), "model")
+    tags = {**event["tags"], "ra.digest": digest}
+    client.create_model_version(event["name"], f"runs:/{run}/model", run, tags=tags)
+
+
+def _save(model: Path, files: list[Path]) -> None:
+    import mlflow.pyfunc
+    import numpy as np
+    from mlflow.models.signature import ModelSignature
+    from mlflow.types.schema import Schema, TensorSpec
+
+    images = Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3))])
+    networks = model.parent / "networks"
+    networks.mkdir()
+    for path in files:
+        shutil.copyfile(path, networks / path.name)
+    mlflow.pyfunc.save_model(
+        model,
+        loader_module="ra.inference.process",
+        data_path=str(networks),
+        code_paths=[str(_clean_copy(model.parent))],
+        signature=ModelSignature(inputs=images, outputs=images),
+        input_example=np.zeros((1, EXAMPLE_SIDE, EXAMPLE_SIDE, 3), np.uint8),
+        pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
+    )
+
+
+def _clean_copy(folder: Path) -> Path:
+    """The package without what Python compiled."""
+    package = Path(__file__).parents[1]
+    return shutil.copytree(package, folder / "ra", ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def download(uri: str, store: str) -> Path:
+    """The local folder of a ``models:/`` or ``runs:/`` model of ``store``."""
+    import mlflow.artifacts
+
+    return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, tracking_uri=store))

@@ -1,0 +1,189 @@
+"""What P and T minimise: one small class per mode (method.md, "Objectives"; paper section 3).
+
+An objective holds the networks it trains (``modules``) and the fixed recognizer, and turns a
+batch into losses. Every loss is a mean over the batch; the image loss is the MSE everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ra.data.splits import Batch, Crops, loader, validation_keys
+from ra.errors import UserError
+from ra.progress import Progress
+from ra.registry import Registry
+from ra.runtime.devices import autocast
+
+OBJECTIVES = Registry("objective")
+ANSWERS = 2**30  # bytes of answers that are kept at most
+
+
+class Objective:
+    """Base of all objectives.
+
+    Args:
+        processor: P, degraded (N, 3, h, w) -> restored (N, 3, H, W), both in [0, 1].
+        recognizer: the fixed R (eval mode, no gradients on its weights); images (N, 3, H, W) in
+            [0, 1] -> logits (N, classes). None where the objective needs none.
+        weight: lambda, the weight of the recognition loss.
+        transformer: T, image to image; only for objectives that train one.
+    """
+
+    needs_transformer = False
+
+    def __init__(
+        self,
+        processor: nn.Module,
+        recognizer: nn.Module | None = None,
+        weight: float = 0.0,
+        transformer: nn.Module | None = None,
+    ) -> None:
+        self.recognizer, self.weight = recognizer, weight
+        self.modules = {"processor": processor}
+        if self.needs_transformer:
+            self.modules["transformer"] = transformer
+
+    def begin(self, crops: Crops, epochs: int, device: torch.device, precision: str) -> None:
+        """Compute what is the same in all ``epochs`` over ``crops``; by default nothing."""
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Scalars by name; "total" is what is minimised."""
+        raise NotImplementedError
+
+
+@OBJECTIVES.register("plain")
+class Plain(Objective):
+    """MSE alone; no recognizer is asked."""
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        image = F.mse_loss(self.modules["processor"](batch.input), batch.target)
+        return {"total": image, "image": image}
+
+
+@OBJECTIVES.register("ra")
+class RecognitionAware(Objective):
+    """MSE + lambda * cross-entropy(R(P(x)), label)."""
+
+    def recognition(self, output: Tensor, batch: Batch) -> Tensor:
+        return F.cross_entropy(self.recognizer(output), batch.label)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        output = self.modules["processor"](batch.input)
+        image = F.mse_loss(output, batch.target)
+        recognition = self.recognition(output, batch)
+        total = image + self.weight * recognition
+        return {"total": total, "image": image, "recognition": recognition}
+
+
+@OBJECTIVES.register("ra_unsupervised")
+class UnsupervisedRecognitionAware(RecognitionAware):
+    """MSE + lambda * MSE(softmax R(P(x)), softmax R(target)); never reads a label.
+
+    Where every crop is a whole image, its answers as it is and mirrored are computed once. A random
+    crop practically never returns, so there the clean target is answered at each step.
+    """
+
+    wanted: Tensor | None = None  # (2, images, classes): as they are, mirrored
+
+    def begin(self, crops: Crops, epochs: int, device: torch.device, precision: str) -> None:
+        size = 2 * len(crops) * len(crops.split.info.classes) * 4
+        # In two epochs an image is asked for no more often than it has answers.
+        if crops.split.whole and epochs > 2 and size <= ANSWERS:
+            self.wanted = self._answers(crops, device, precision)
+
+    @torch.no_grad()
+    def _answers(self, crops: Crops, device: torch.device, precision: str) -> Tensor:
+        clean = Crops(crops.split, task=None)
+        batches = loader(clean, validation_keys(len(clean)), 0, device)
+        answers: tuple[list[Tensor], list[Tensor]] = [], []
+        for batch in Progress(batches, name="R's answers to the clean images", unit="batch"):
+            target = batch.to(device).target
+            with autocast(device, precision):
+                for found, images in zip(answers, (target, target.flip(3)), strict=True):
+                    found.append(self.recognizer(images).float().softmax(dim=1))
+        return torch.stack([torch.cat(found) for found in answers])
+
+    def recognition(self, output: Tensor, batch: Batch) -> Tensor:
+        if self.wanted is not None:
+            wanted = self.wanted[batch.mirrored, batch.index]
+        else:
+            with torch.no_grad():
+                wanted = self.recognizer(batch.target).softmax(dim=1)
+        return F.mse_loss(self.recognizer(output).softmax(dim=1), wanted)
+
+
+@OBJECTIVES.register("ra_transformer", "ra_transform")
+class TransformerRecognitionAware(Objective):
+    """P: MSE only. T: lambda * cross-entropy(R(T(P(x).detach())), label).
+
+    The recognition gradient is cut before P, so one backward pass over the sum gives each
+    network the gradient of its own loss.
+    """
+
+    needs_transformer = True
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        output = self.modules["processor"](batch.input)
+        image = F.mse_loss(output, batch.target)
+        read = self.recognizer(self.modules["transformer"](output.detach()))
+        recognition = F.cross_entropy(read, batch.label)
+        total = image + self.weight * recognition
+        return {"total": total, "image": image, "recognition": recognition}
+
+
+@OBJECTIVES.register("perceptual")
+class Perceptual(RecognitionAware):
+    """MSE + lambda * s * MSE(features of R(P(x)), features of R(target)); not in the paper.
+
+    Features are what R's last layer reads (after Johnson et al., ECCV 2016). Their scale is R's
+    own, so s gives each image's gradient at P's output the length that the cross-entropy's has
+    there: one lambda is one strength for ``ra`` and for this, and only the direction differs.
+    Labels are read for that length alone.
+    """
+
+    def recognition(self, output: Tensor, batch: Batch) -> Tensor:
+        with torch.no_grad():
+            wanted = self.recognizer.with_features(batch.target)[1]
+        logits, features = self.recognizer.with_features(output)
+        distance = (features - wanted).square().mean(dim=1)
+        entropy = F.cross_entropy(logits, batch.label)
+        per_image = [
+            torch.autograd.grad(loss, output, retain_graph=True)[0].flatten(1).norm(dim=1)
+            for loss in (entropy, distance.mean())
+        ]
+        scale = per_image[0] / per_image[1].clamp_min(1e-12)
+        return (scale.detach() * distance).mean()
+
+
+class Classification(Objective):
+    """Cross-entropy of a recognizer in training; how the zoo of R's is made.
+
+    Args:
+        processor: a fixed P through whose outputs R learns; None learns on the clean images.
+    """
+
+    def __init__(self, recognizer: nn.Module, processor: nn.Module | None = None) -> None:
+        self.modules, self.processor = {"recognizer": recognizer}, processor
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        images = batch.target
+        if self.processor is not None:
+            with torch.no_grad():
+                images = self.processor(batch.input)
+        logits = self.modules["recognizer"](images)
+        accuracy = (logits.detach().argmax(dim=1) == batch.label).float().mean()
+        return {"total": F.cross_entropy(logits, batch.label), "accuracy": accuracy}
+
+
+def canonical_mode(mode: str, weight: float) -> str:
+    """The objective's name in results: ``ra`` with lambda 0 is plain, spellings are unified."""
+    objective = OBJECTIVES.get(mode)
+    if not 0 <= weight < math.inf:
+        raise UserError(f"--l: lambda is {weight}; it must be 0 or more")
+    if objective is RecognitionAware and weight == 0:
+        return "plain"
+    return "ra_transformer" if objective is TransformerRecognitionAware else mode

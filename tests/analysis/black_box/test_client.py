@@ -1,0 +1,279 @@
+"""Black boxes: a real local HTTP server that fails, stalls and limits; programs; kept answers."""
+
+import base64
+import json
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from ra.analysis.black_box.client import Answers, Command, Endpoint, follow
+from ra.cli import _parser
+from ra.cli.black_box import _box
+from ra.errors import UserError
+
+KEY = "secret-7f3a"
+
+
+class Server:
+    """Answers each POST with the next of ``script``, then with the last one for ever.
+
+    A script's entry is (status, headers, body), or a number of seconds to say nothing.
+    """
+
+    def __init__(self) -> None:
+        self.script = [(200, {}, {"labels": [{"name": "cat"}]})]
+        self.requests = []
+        self.times = []
+
+    def answer(self, handler) -> None:
+        body = handler.rfile.read(int(handler.headers["Content-Length"]))
+        self.times.append(time.monotonic())
+        self.requests.append((handler.path, dict(handler.headers), body))
+        entry = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if not isinstance(entry, tuple):
+            time.sleep(entry)
+            return
+        status, headers, content = entry
+        content = content if isinstance(content, bytes) else json.dumps(content).encode()
+        handler.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(content)
+
+
+@pytest.fixture
+def server():
+    script = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):  # noqa: N802, the name is http.server's
+            script.answer(self)
+
+        def log_message(self, *_):
+            pass
+
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    script.url = f"http://127.0.0.1:{listening.server_port}/v1/label"
+    yield script
+    listening.shutdown()
+    listening.server_close()
+    thread.join()
+
+
+def endpoint(server, **settings) -> Endpoint:
+    quick = {"per_second": 1000, "timeout_s": 0.5, "retries": 3, "backoff_s": 0.01}
+    return Endpoint(server.url, "labels.0.name", **{**quick, **settings})
+
+
+def test_an_endpoint_gets_the_png_and_gives_its_label(server):
+    assert list(endpoint(server).ask([b"png-1", b"png-2"])) == ["cat", "cat"]
+    assert [body for _, _, body in server.requests] == [b"png-1", b"png-2"]
+    assert server.requests[0][1]["Content-Type"] == "image/png"
+
+
+def test_an_image_goes_as_base64_in_json_or_as_a_form_field(server):
+    list(endpoint(server, body='{"a": {"content": "{image}"}, "n": 1}').ask([b"\x89PNG"]))
+    list(endpoint(server, field="picture").ask([b"\x89PNG"]))
+    sent = json.loads(server.requests[0][2])
+    assert base64.b64decode(sent["a"]["content"]) == b"\x89PNG" and sent["n"] == 1
+    assert b'name="picture"' in server.requests[1][2] and b"\x89PNG" in server.requests[1][2]
+
+
+OK = (200, {}, {"labels": [{"name": "cat"}]})
+
+
+@pytest.mark.parametrize("trouble", [(503, {}, b""), (429, {}, b""), (500, {}, b"oops"), 1.0])
+def test_trouble_that_passes_is_waited_for(server, trouble):
+    server.script = [trouble, OK]
+    assert list(endpoint(server).ask([b"x"])) == ["cat"]
+    assert len(server.requests) == 2
+
+
+def test_pauses_grow(server):
+    server.script = [(503, {}, b"")] * 3 + [OK]
+    list(endpoint(server, backoff_s=0.1).ask([b"x"]))
+    gaps = [b - a for a, b in zip(server.times, server.times[1:], strict=False)]
+    assert gaps[1] > 0.19 and gaps[2] > 0.39
+
+
+def test_retry_after_is_heeded(server):
+    server.script = [(429, {"Retry-After": "1"}, b""), OK]
+    list(endpoint(server).ask([b"x"]))
+    assert server.times[1] - server.times[0] >= 1
+
+
+def test_the_rate_is_kept(server):
+    list(endpoint(server, per_second=20).ask([b"1", b"2", b"3", b"4"]))
+    assert server.times[-1] - server.times[0] >= 3 / 20 - 0.02
+
+
+def test_after_the_last_try_it_says_what_to_do(server):
+    server.script = [(503, {}, b"")]
+    with pytest.raises(UserError, match="answers 503; gave up after 3 tries; answers so far are"):
+        list(endpoint(server, retries=2).ask([b"x"]))
+    assert len(server.requests) == 3
+
+
+def test_a_server_that_never_answers_is_given_up(server):
+    server.script = [0.6]
+    with pytest.raises(UserError, match="gave up after 2 tries"):
+        list(endpoint(server, timeout_s=0.2, retries=1).ask([b"x"]))
+
+
+def test_a_refusal_ends_at_once_and_hides_the_key(server, monkeypatch):
+    monkeypatch.setenv("BOX_KEY", KEY)
+    server.script = [(401, {}, f"bad key {KEY}".encode())]
+    with pytest.raises(UserError, match=r"answers 401 \(bad key \*\*\*\)"):
+        list(endpoint(server, key_env="BOX_KEY").ask([b"x"]))
+    assert len(server.requests) == 1
+
+
+def test_the_key_goes_in_its_header_whatever_netrc_says(server, monkeypatch, tmp_path):
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login someone password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    monkeypatch.setenv("BOX_KEY", KEY)
+    list(endpoint(server, key_env="BOX_KEY").ask([b"x"]))
+    list(endpoint(server, key_env="BOX_KEY", key_header="X-Key", key_prefix="").ask([b"x"]))
+    assert server.requests[0][1]["Authorization"] == f"Bearer {KEY}"
+    assert server.requests[1][1]["X-Key"] == KEY
+    assert "Authorization" not in server.requests[1][1]
+
+
+def test_a_redirect_is_not_followed(server, monkeypatch):
+    monkeypatch.setenv("BOX_KEY", KEY)
+    server.script = [(307, {"Location": server.url + "/elsewhere"}, b"")]
+    with pytest.raises(UserError, match="answers 307"):
+        list(endpoint(server, key_env="BOX_KEY").ask([b"x"]))
+    assert len(server.requests) == 1
+
+
+def test_no_key_no_request(server, monkeypatch):
+    monkeypatch.delenv("BOX_KEY", raising=False)
+    with pytest.raises(UserError, match="BOX_KEY: not set"):
+        list(endpoint(server, key_env="BOX_KEY").ask([b"x"]))
+    assert not server.requests
+
+
+def test_an_answer_that_is_no_json_is_shown(server):
+    server.script = [(200, {}, b"<html>login</html>")]
+    with pytest.raises(UserError, match="answers no JSON .<html>login"):
+        list(endpoint(server).ask([b"x"]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"url": "ftp://x/y"}, "is no http"),
+        ({"url": "https://me:pw@x/y"}, "holds a user name"),
+        ({"url": "http://api.example.org/v1", "key_env": "K"}, "use https"),
+        ({"url": "https://x/y", "body": "{}"}, "holds no"),
+        ({"url": "https://x/y", "body": '"{image}"', "field": "f"}, "in one way"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_sent(settings, message):
+    with pytest.raises(UserError, match=message) as caught:
+        Endpoint(label_path="label", **settings)
+    assert "pw" not in str(caught.value)
+
+
+def test_a_path_leads_to_a_label_or_to_none():
+    found = {"r": [{"labels": [{"name": "cat"}, {"name": 7}]}], "empty": []}
+    assert follow(found, "r.0.labels.0.name") == "cat"
+    assert follow(found, "r.0.labels.1.name") == "7"
+    for path in ("r.1.labels", "r.x", "empty.0", "r.0.labels", "nothing.at.all"):
+        assert follow(found, path) is None
+
+
+def test_what_was_asked_is_never_sent_again(server, tmp_path):
+    first = Answers(endpoint(server), tmp_path)
+    assert first.of([b"1", b"2", b"1"]) == ["cat", "cat", "cat"] and first.sent == 2
+    server.script = [(200, {}, {"labels": [{"name": "dog"}]})]
+    again = Answers(endpoint(server, retries=9), tmp_path)
+    assert again.of([b"2", b"3", b"1"]) == ["cat", "dog", "cat"] and again.sent == 1
+    assert len(server.requests) == 3
+    other = Answers(Endpoint(server.url + "2", "labels.0.name"), tmp_path)
+    assert other.of([b"1"]) == ["dog"], "another endpoint has its own answers"
+
+
+def test_a_run_that_fails_keeps_the_answers_it_paid_for(server, tmp_path):
+    server.script = [OK, OK, (403, {}, b"quota")]
+    with pytest.raises(UserError, match="403 .quota"):
+        Answers(endpoint(server), tmp_path).of([b"1", b"2", b"3", b"4"])
+    server.script = [OK]
+    again = Answers(endpoint(server), tmp_path)
+    again.of([b"1", b"2", b"3", b"4"])
+    assert again.sent == 2
+
+
+def test_kept_answers_need_neither_key_nor_server(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("BOX_KEY", KEY)
+    Answers(endpoint(server, key_env="BOX_KEY"), tmp_path).of([b"1"])
+    monkeypatch.delenv("BOX_KEY")
+    assert Answers(endpoint(server, key_env="BOX_KEY"), tmp_path).of([b"1"]) == ["cat"]
+    for file in tmp_path.rglob("*"):
+        assert file.is_dir() or KEY not in file.read_text()
+
+
+def test_a_wrong_path_is_noticed_after_three_images(server, tmp_path):
+    box = Endpoint(server.url, "labels.0.title", per_second=1000)
+    with pytest.raises(UserError, match="check --label-path"):
+        Answers(box, tmp_path).of([bytes([k]) for k in range(9)])
+    assert len(server.requests) <= 4
+
+
+def program(tmp_path, text: str) -> Path:
+    path = tmp_path / "program.py"
+    path.write_text("import sys\nfiles = sys.argv[1:]\n" + text)
+    return path
+
+
+def test_a_program_gets_files_in_batches_and_no_shell(tmp_path):
+    path = program(tmp_path, "for f in files[1:]: print(files[0], open(f).read(), len(files))")
+    box = Command((sys.executable, str(path), "$(touch x); a b", "{files}"), batch=2)
+    wanted = [f"$(touch x); a b {k} {n}" for k, n in ((1, 3), (2, 3), (3, 2))]
+    assert list(box.ask([b"1", b"2", b"3"])) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("print('one')", "printed 1 lines for 2 files"),
+        ("sys.exit('no model')", r"ended with code 1 \(no model\)"),
+        ("import time; time.sleep(30)", "failed .TimeoutExpired"),
+    ],
+)
+def test_a_program_that_fails_is_named(tmp_path, text, message):
+    path = program(tmp_path, text)
+    box = Command((sys.executable, str(path), "{files}"), timeout_s=2)
+    with pytest.raises(UserError, match=message):
+        list(box.ask([b"1", b"2"]))
+
+
+def test_a_program_that_is_not_there_is_named():
+    with pytest.raises(UserError, match="no-such-program failed"):
+        list(Command(("no-such-program", "{files}")).ask([b"1"]))
+    with pytest.raises(UserError, match="holds no {files}"):
+        Command(("program",))
+
+
+def test_a_changed_program_or_model_is_asked_anew(tmp_path):
+    path = program(tmp_path, "for f in files: print('old')")
+    box = Command((sys.executable, str(path), "{files}"))
+    assert Answers(box, tmp_path / "kept").of([b"1"]) == ["old"]
+    program(tmp_path, "for f in files: print('new')")
+    assert Answers(box, tmp_path / "kept").of([b"1"]) == ["new"]
+
+
+def test_the_flags_of_the_command_line_reach_the_endpoint():
+    words = ["black-box", "--data", "d", "--plain", "p", "--ra", "r", "--save-dir", "s"]
+    words += ["--url", "https://x.org/y", "--label-path", "a.0", "--key-env", "K", "--field", "f"]
+    words += ["--key-header", "X-Key", "--key-prefix", "", "--per-second", "2", "--timeout", "7"]
+    box = _box(_parser().parse_args([*words, "--retries", "3"]))
+    assert box == Endpoint("https://x.org/y", "a.0", "K", "X-Key", "", None, "f", 2.0, 7.0, 3)

@@ -1,0 +1,164 @@
+"""A user's own R: state dict, TorchScript and exported program, and what can be wrong with them."""
+
+import os
+
+import pytest
+import torch
+import torchvision
+import yaml
+from safetensors.torch import save_file
+from torch import nn
+
+from ra.errors import UserError
+from ra.models.checkpoints import load_recognizer, save_model
+from ra.models.recognizers import freeze
+from ra.models.user_recognizer import load_user_recognizer, pretrained_recognizer
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+NAMES = ["cat", "cow", "dog"]
+
+
+class Tiny(nn.Module):
+    """(N, 3, H, W) -> (N, 3): the mean of each colour, and a batch norm to be spoiled."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+
+    def forward(self, images):
+        return self.norm(images.mean(dim=(2, 3)))
+
+
+def describe(folder, **settings):
+    path = folder / "r.yaml"
+    path.write_text(yaml.safe_dump({"num_classes": 3, **settings}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def squeezenet():
+    torch.manual_seed(0)
+    return torchvision.models.squeezenet1_1(num_classes=3).eval()
+
+
+def write_state(path, state):
+    if path.suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}, path)
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_a_state_dict_with_its_normalisation(tmp_path, squeezenet, name):
+    write_state(tmp_path / name, squeezenet.state_dict())
+    path = describe(tmp_path, arch="squeezenet1_1", state_dict=name, mean=[0.5] * 3, std=[0.25] * 3)
+    recognizer = load_user_recognizer(path).eval()
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.allclose(recognizer(images), squeezenet((images - 0.5) / 0.25))
+    save_model(tmp_path / "r.safetensors", recognizer, {"kind": "recognizer"})
+    again = load_recognizer(tmp_path / "r.safetensors").eval()
+    assert torch.equal(again(images), recognizer(images))
+
+
+def script(path):
+    torch.jit.script(Tiny().eval()).save(str(path))
+
+
+def export(path):
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    program = torch.export.export(
+        Tiny().eval(), (torch.rand(2, 3, 16, 16),), dynamic_shapes=({0: batch},)
+    )
+    torch.export.save(program, path)
+
+
+@pytest.mark.parametrize(("kind", "write"), [("torchscript", script), ("exported", export)])
+def test_a_program_is_frozen_and_lets_gradients_through(tmp_path, kind, write):
+    write(tmp_path / "r.pt2")
+    path = describe(tmp_path, **{kind: "r.pt2"}, input_size=16, classes=NAMES)
+    recognizer = freeze(load_user_recognizer(path)).train()
+    images = torch.rand(5, 3, 20, 16, requires_grad=True)
+    before = recognizer(images)
+    before.sum().backward()
+    assert before.shape == (5, 3) and images.grad.abs().sum() > 0
+    assert torch.equal(recognizer(images), before)
+    with pytest.raises(UserError, match="an R that is a program is not copied"):
+        save_model(tmp_path / "r.safetensors", recognizer, {"kind": "recognizer"})
+
+
+def test_logits_are_found_by_the_names_in_the_yaml(tmp_path, squeezenet):
+    write_state(tmp_path / "w.pth", squeezenet.state_dict())
+    given = {"arch": "squeezenet1_1", "state_dict": "w.pth"}
+    path = describe(tmp_path, **given, classes=NAMES)
+    assert pretrained_recognizer(str(path), ["dog", "cat"]).class_index.tolist() == [2, 0]
+    with pytest.raises(UserError, match=r'class folders \["pig"\] are not in .*r.yaml'):
+        pretrained_recognizer(str(path), ["pig"])
+    path = describe(tmp_path, **given)
+    assert len(pretrained_recognizer(str(path), NAMES).class_index) == 0
+    with pytest.raises(UserError, match="has 3 classes, the data 2; add classes:"):
+        pretrained_recognizer(str(path), ["dog", "cat"])
+
+
+def good(state):
+    return state
+
+
+def incomplete(state):
+    return {name: value for name, value in state.items() if name != "features.0.weight"}
+
+
+def spoiled(state):
+    return state | {"features.0.weight": state["features.0.weight"] * float("nan")}
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "message"),
+    [
+        (incomplete, {}, "w.pth: .*r.yaml: features.0.weight is missing"),
+        (spoiled, {}, "w.pth: NaN or infinite weights in features.0.weight"),
+        (good, {"num_classes": 5}, r"w.pth: .*classifier.1.weight is \(3, .*expected \(5, "),
+        (good, {"num_classes": "three"}, "num_classes is 'three'"),
+        (good, {"arch": "squeezenet1_9"}, "unknown recognizer 'squeezenet1_9'; nearest: squeez"),
+        (good, {"archh": "x"}, "r.yaml: unknown key 'archh'; nearest: arch"),
+        (good, {"exported": "x"}, "give one of state_dict, torchscript, exported; there are 2"),
+        (good, {"state_dict": "v.pth"}, "r.yaml: state_dict: .*v.pth: no such file"),
+        (good, {"mean": [1, 2]}, r"mean is \[1, 2\]; it must be three numbers"),
+        (good, {"std": [1, 0, 1]}, r"std is \[1, 0, 1\]; it must be three numbers, std above 0"),
+        (good, {"input_size": [8, 8]}, r"input_size is \[8, 8\]; it must be a side in pixels"),
+        (good, {"classes": {"cat": 3}}, "classes names logit 3, but num_classes is 3"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, squeezenet, change, settings, message):
+    write_state(tmp_path / "w.pth", change(squeezenet.state_dict()))
+    path = describe(tmp_path, **{"arch": "squeezenet1_1", "state_dict": "w.pth"} | settings)
+    with pytest.raises(UserError, match=message):
+        load_user_recognizer(path)
+
+
+def test_files_that_are_none_are_named(tmp_path):
+    with pytest.raises(UserError, match="r.yaml: no such recognizer file"):
+        load_user_recognizer(tmp_path / "r.yaml")
+    (tmp_path / "r.yaml").write_text("a: [")
+    with pytest.raises(UserError, match="r.yaml: cannot be read"):
+        load_user_recognizer(tmp_path / "r.yaml")
+    (tmp_path / "junk").write_bytes(b"junk")
+    for kind in ("torchscript", "exported"):
+        with pytest.raises(UserError, match=f"junk: not a {kind} file"):
+            load_user_recognizer(describe(tmp_path, **{kind: "junk"}))
+
+
+def test_a_program_with_other_answers_is_named(tmp_path):
+    script(tmp_path / "r.pt")
+    with pytest.raises(UserError, match=r"answers \(2, 3\) to two images; .* has num_classes 4"):
+        load_user_recognizer(describe(tmp_path, torchscript="r.pt", num_classes=4))
+
+
+def test_a_hostile_state_dict_is_not_executed(tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'executed'}",)
+
+    torch.save(Hostile(), tmp_path / "w.pth")
+    with pytest.raises(UserError, match="w.pth: not a state dict that can be read without exec"):
+        load_user_recognizer(describe(tmp_path, arch="resnet18", state_dict="w.pth"))
+    assert not (tmp_path / "executed").exists()

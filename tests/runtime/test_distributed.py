@@ -1,0 +1,84 @@
+"""A team of two processes trains what one process does with the same global batch."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from ra.errors import UserError
+from ra.runtime.distributed import SharedBatchNorm, Team, share_batch_norm
+
+
+def command(folder, out, *more, processes=1):
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", processes]
+    words = [*(launcher if processes > 1 else []), "-m", "ra", "train", "--data", folder]
+    words += ["--task", "dn", "--mode", "plain", "--channels", 4, "--blocks", 1, "--threads", 1]
+    words += ["--batch-size", 6, "--epochs", 2, "--lr", 0.1, "--device", "cpu"]
+    # Adam would blow up the rounding in gradients that are zero (biases before batch norm).
+    words += ["--optimizer", "sgd"]
+    return [sys.executable, *(str(w) for w in [*words, "--save-dir", out, *more])]
+
+
+def test_two_processes_train_what_one_does(prepared, tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    jobs = [
+        subprocess.Popen(
+            command(prepared, tmp_path / str(n), processes=n),
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for n in (1, 2)
+    ]
+    for job in jobs:
+        said = job.communicate()[1]
+        assert job.returncode == 0, said[-3000:]
+    curves = [pd.read_csv(tmp_path / f"{n}/training.csv").image for n in (1, 2)]
+    assert len(curves[0]) == 2 and curves[1].tolist() == pytest.approx(curves[0], rel=1e-5)
+    one, two = (load_file(tmp_path / f"{n}/processor.safetensors") for n in (1, 2))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_a_team_stops_together_and_resumes(prepared, tmp_path):
+    more = ("--epochs", 4000, "--checkpoint-seconds", 0)
+    job = subprocess.Popen(
+        command(prepared, tmp_path, *more, processes=2), stderr=subprocess.PIPE, text=True
+    )
+    begin = time.monotonic()
+    while not (tmp_path / "state.pt").exists() and time.monotonic() - begin < 60:
+        time.sleep(0.1)
+    job.send_signal(signal.SIGTERM)
+    said = job.communicate(timeout=60)[1]
+    assert job.returncode != 0 and "run the same command to go on" in said
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["step"] > 0 and json.loads(state["settings"])["epochs"] == 4000
+
+
+def test_shared_batch_norm_alone_is_batch_norm(monkeypatch):
+    monkeypatch.setattr("ra.runtime.distributed.all_reduce", lambda parts: parts)
+    torch.manual_seed(0)
+    ours, theirs = (share_batch_norm(nn.Sequential(nn.BatchNorm2d(3)))[0], nn.BatchNorm2d(3))
+    assert type(ours) is SharedBatchNorm
+    x = torch.rand(4, 3, 5, 6, requires_grad=True)
+    y = x.detach().clone().requires_grad_()
+    torch.testing.assert_close(ours(x), theirs(y))
+    ours(x).square().sum().backward()
+    theirs(y).square().sum().backward()
+    torch.testing.assert_close(x.grad, y.grad, atol=1e-4, rtol=1e-4)
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value)
+
+
+def test_a_batch_without_an_image_for_everyone_is_refused():
+    with pytest.raises(UserError, match="batch_size: 4 leaves 1 of 9 images to a step, fewer than"):
+        Team(0, 2).check(9, 4)
+    Team(0, 2).check(10, 4)

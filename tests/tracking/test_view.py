@@ -1,0 +1,212 @@
+"""MLflow as people use it: nested runs, data sets, the model registry, and the real UI."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from browser import chromium, free_port, needs_browser
+from PIL import Image
+
+from ra.cli import main
+from ra.inference.process import load
+from ra.models.checkpoints import save_model
+from ra.models.processors import build_processor
+from ra.reporting.figures import write_heat_map
+from ra.tracking import run as tracking
+
+LAMBDAS = (0.001, 0.01)
+MODEL = "embedded-sr-ra-l0.001-resnet18"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """(URI, folder of P) of a store with two trainings, each with an evaluation, of one DAG."""
+    folder = tmp_path_factory.mktemp("view")
+    uri = tracking.default_uri(folder / "results")
+    torch.manual_seed(0)
+    processor = build_processor("SRResNet", scale=4, channels=4, blocks=1)
+    save_model(folder / "processor.safetensors", processor, {"kind": "processor", "task": "sr"})
+    picture = folder / "accuracy.png"
+    write_heat_map(picture, pd.DataFrame({"resnet18": [50.0, 90.0]}, ["top1", "top5"]), "sr ra")
+    before = os.environ.get("RA_DAG_ID")
+    os.environ["RA_DAG_ID"] = "20260101-120000-abcdef"
+    try:
+        for weight in LAMBDAS:
+            name = f"sr ra l={weight:g} resnet18 seed0"
+            tags = {"task": "sr", "lambda": weight, "dataset": "embedded"}
+            with tracking.start_run(name, "train", {"lambda": weight}, tags, uri) as run:
+                run.log_dataset("embedded", "d" * 64, "/data", "training", images=4, classes=2)
+                run.log_metrics({"image": weight}, step=1)
+                if weight == LAMBDAS[0]:
+                    file = folder / "processor.safetensors"
+                    run.log_model(MODEL, [file], "a P", {"task": "sr", "seed": 0})
+            judged = tracking.start_run(
+                f"evaluate {name}", "evaluate", {}, tags, uri, parent_run_id=run.run_id
+            )
+            with judged:
+                judged.log_artifact(picture)
+        assert tracking.deliver(folder / "results/.spool", uri) == 0
+    finally:
+        os.environ.pop("RA_DAG_ID")
+        if before:
+            os.environ["RA_DAG_ID"] = before
+    return uri, folder
+
+
+@pytest.fixture(scope="module")
+def client(store):
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(store[0])
+
+
+@pytest.fixture(scope="module")
+def runs(client):
+    experiment = client.get_experiment_by_name("ra").experiment_id
+    return {run.info.run_name: run for run in client.search_runs([experiment])}
+
+
+def test_an_evaluation_is_in_its_training_and_that_in_the_dag(runs):
+    dag = runs["DAG embedded 20260101-120000-abcdef"]
+    training = runs["sr ra l=0.001 resnet18 seed0"]
+    judged = runs["evaluate sr ra l=0.001 resnet18 seed0"]
+    assert judged.data.tags["mlflow.parentRunId"] == training.info.run_id
+    assert training.data.tags["mlflow.parentRunId"] == dag.info.run_id
+    assert "mlflow.parentRunId" not in dag.data.tags and len(runs) == 5
+    assert dag.info.status == "FINISHED"
+    assert dag.info.end_time == max(run.info.end_time for run in runs.values())
+
+
+def test_data_and_machine_are_recorded(runs):
+    training = runs["sr ra l=0.001 resnet18 seed0"]
+    (used,) = training.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("embedded", "d" * 36)
+    assert json.loads(used.dataset.profile) == {"images": 4, "classes": 2}
+    assert used.tags[0].value == "training"
+    assert training.data.metrics["system/process_memory_megabytes"] > 10
+
+
+def test_a_registered_p_restores_images(client, store, runs, tmp_path, monkeypatch):
+    import mlflow.pyfunc
+
+    (version,) = client.search_model_versions(f"name = '{MODEL}'")
+    assert version.run_id == runs["sr ra l=0.001 resnet18 seed0"].info.run_id
+    assert version.tags["task"] == "sr"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store[0])
+    image = np.random.default_rng(0).integers(0, 256, (1, 6, 9, 3), dtype=np.uint8)
+    model = mlflow.pyfunc.load_model(f"models:/{MODEL}/1")
+    wanted = load(store[1] / "processor.safetensors").pixels(image[0])
+    assert np.array_equal(model.predict(image)[0], wanted) and wanted.shape == (24, 36, 3)
+    assert model.metadata.get_input_schema() and model.input_example.shape == (1, 8, 8, 3)
+
+    Image.fromarray(image[0]).save(tmp_path / "in.png")
+    paths = [str(tmp_path / name) for name in ("in.png", "out.png")]
+    assert main(["process", "--quiet", "--model", f"models:/{MODEL}/1", *paths]) == 0
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out.png")), wanted)
+
+
+def test_nothing_that_is_registered_is_a_pickle(store):
+    files = [p.name for p in (store[1] / "results/mlartifacts").rglob("model/**/*") if p.is_file()]
+    assert "processor.safetensors" in files and "process.py" in files
+    assert not [name for name in files if name.endswith((".pkl", ".pth", ".pt", ".pyc"))]
+
+
+def test_a_delivery_that_is_repeated_makes_no_second_version(client, store, runs):
+    from ra.tracking.models import register
+
+    run = runs["sr ra l=0.001 resnet18 seed0"].info.run_id
+    files = [str(store[1] / "processor.safetensors")]
+    event = {"name": MODEL, "files": files, "description": "a P", "tags": {}}
+    register(client, run, event)
+    assert len(client.search_model_versions(f"name = '{MODEL}'")) == 1
+
+
+def test_the_dag_has_failed_if_one_of_its_runs_has(client, store, monkeypatch):
+    monkeypatch.setenv("RA_DAG_ID", "20260101-130000-fedcba")
+    uri = store[0]
+    with pytest.raises(ValueError), tracking.start_run("one", "train", {}, {}, uri):
+        raise ValueError("diverged")
+    with tracking.start_run("two", "train", {}, {}, uri):
+        pass
+    assert tracking.deliver(store[1] / "results/.spool", uri) == 0
+    experiment = client.get_experiment_by_name("ra").experiment_id
+    found = client.search_runs([experiment], "tags.`ra.dag` = '20260101-130000-fedcba'")
+    status = {run.info.run_name: run.info.status for run in found}
+    assert status == {"DAG 20260101-130000-fedcba": "FAILED", "one": "FAILED", "two": "FINISHED"}
+
+
+def test_a_model_that_is_not_there_is_one_line(store, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store[0])
+    assert main(["process", "--model", "models:/none/1", "x.png", str(tmp_path)]) == 1
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.png")
+    where = [str(tmp_path / "x.png"), str(tmp_path / "out")]
+    assert main(["process", "--model", "models:/none/1", *where]) == 1
+    assert "models:/none/1: not to be had" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_without_a_store_none_is_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (4, 4)).save("x.png")
+    assert main(["process", "--model", "models:/none/1", "x.png", "out"]) == 1
+    assert "mlflow.db: no such store" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+@contextlib.contextmanager
+def mlflow_ui(uri, folder):
+    """The real `mlflow ui`, as `make ui` starts it; its address."""
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
+    with open(folder / "ui.log", "w") as log:
+        server = subprocess.Popen(
+            [*command, "--backend-store-uri", uri, "--workers", "1"],
+            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            assert server.poll() is None, (folder / "ui.log").read_text()
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/health"):
+                break
+            time.sleep(0.1)
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(20)
+
+
+@needs_browser
+def test_the_ui_lists_runs_compares_lambdas_and_shows_the_matrix(store, runs, tmp_path):
+    trainings = [runs[f"sr ra l={weight:g} resnet18 seed0"].info for weight in LAMBDAS]
+    experiment = trainings[0].experiment_id
+    with mlflow_ui(store[0], tmp_path) as address, chromium() as browser:
+        browser.open(f"{address}/#/experiments/{experiment}/runs")
+        browser.wait_for_text("DAG embedded 20260101-120000-abcdef")
+
+        chosen = {"runs": [info.run_id for info in trainings], "experiments": [experiment]}
+        query = urllib.parse.urlencode({key: json.dumps(value) for key, value in chosen.items()})
+        browser.open(f"{address}/#/compare-runs?{query}")
+        said = browser.wait_for_text("Comparing 2 Runs", "Parameters", "lambda")
+        assert all(info.run_name in said for info in trainings)
+        assert "0.001" in said and "0.01" in said
+
+        judged = runs["evaluate sr ra l=0.001 resnet18 seed0"].info.run_id
+        browser.open(f"{address}/#/experiments/{experiment}/runs/{judged}/artifacts/accuracy.png")
+        width = Image.open(store[1] / "accuracy.png").width
+        shown = "return [...document.images].some(i => i.src.startsWith('blob:')"
+        browser.wait(f"{shown} && i.naturalWidth == {width})")
