@@ -38,5 +38,10 @@ class Registry:
             raise unknown(self.kind, name, self._entries)
         return self._entries[name]
 
+    def title(self, name: str) -> str:
+        """The display name: the entry's own (not inherited) ``title``; else ``name``."""
+        return vars(self._entries[name]).get("title", name) if name in self._entries else name
+
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._entries))
+        """Names in the order of registration, which is the order of rows in tables."""
+        return iter(self._entries)

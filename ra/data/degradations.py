@@ -61,6 +61,7 @@ class SuperResolution:
         factor: up-scaling factor the processor has to undo; a power of two.
     """
 
+    title = "Super-resolution"
     factor: int = 4
 
     def __post_init__(self) -> None:
@@ -90,6 +91,7 @@ class Denoising:
         sigma: standard deviation of the noise, in units of the full range [0, 1].
     """
 
+    title = "Denoising"
     sigma: float = 0.1
     scale = 1
 
@@ -115,6 +117,7 @@ class JpegDeblocking:
         quality: libjpeg quality, 1 (worst) to 95.
     """
 
+    title = "JPEG deblocking"
     quality: int = 10
     scale = 1
 

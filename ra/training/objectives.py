@@ -59,6 +59,8 @@ class Objective:
 class Plain(Objective):
     """MSE alone; no recognizer is asked."""
 
+    title = "Plain Processing"
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         image = F.mse_loss(self.modules["processor"](batch.input), batch.target)
         return {"total": image, "image": image}
@@ -67,6 +69,8 @@ class Plain(Objective):
 @OBJECTIVES.register("ra")
 class RecognitionAware(Objective):
     """MSE + lambda * cross-entropy(R(P(x)), label)."""
+
+    title = "RA Processing"
 
     def recognition(self, output: Tensor, batch: Batch) -> Tensor:
         return F.cross_entropy(self.recognizer(output), batch.label)
@@ -79,6 +83,26 @@ class RecognitionAware(Objective):
         return {"total": total, "image": image, "recognition": recognition}
 
 
+@OBJECTIVES.register("ra_transformer", "ra_transform")
+class TransformerRecognitionAware(Objective):
+    """P: MSE only. T: lambda * cross-entropy(R(T(P(x).detach())), label).
+
+    The recognition gradient is cut before P, so one backward pass over the sum gives each
+    network the gradient of its own loss.
+    """
+
+    title = "RA with Transformer"
+    needs_transformer = True
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        output = self.modules["processor"](batch.input)
+        image = F.mse_loss(output, batch.target)
+        read = self.recognizer(self.modules["transformer"](output.detach()))
+        recognition = F.cross_entropy(read, batch.label)
+        total = image + self.weight * recognition
+        return {"total": total, "image": image, "recognition": recognition}
+
+
 @OBJECTIVES.register("ra_unsupervised")
 class UnsupervisedRecognitionAware(RecognitionAware):
     """MSE + lambda * MSE(softmax R(P(x)), softmax R(target)); never reads a label.
@@ -87,6 +111,7 @@ class UnsupervisedRecognitionAware(RecognitionAware):
     crop practically never returns, so there the clean target is answered at each step.
     """
 
+    title = "Unsupervised RA"
     wanted: Tensor | None = None  # (2, images, classes): as they are, mirrored
 
     def begin(self, crops: Crops, epochs: int, device: torch.device, precision: str) -> None:
@@ -116,25 +141,6 @@ class UnsupervisedRecognitionAware(RecognitionAware):
         return F.mse_loss(self.recognizer(output).softmax(dim=1), wanted)
 
 
-@OBJECTIVES.register("ra_transformer", "ra_transform")
-class TransformerRecognitionAware(Objective):
-    """P: MSE only. T: lambda * cross-entropy(R(T(P(x).detach())), label).
-
-    The recognition gradient is cut before P, so one backward pass over the sum gives each
-    network the gradient of its own loss.
-    """
-
-    needs_transformer = True
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        output = self.modules["processor"](batch.input)
-        image = F.mse_loss(output, batch.target)
-        read = self.recognizer(self.modules["transformer"](output.detach()))
-        recognition = F.cross_entropy(read, batch.label)
-        total = image + self.weight * recognition
-        return {"total": total, "image": image, "recognition": recognition}
-
-
 @OBJECTIVES.register("perceptual")
 class Perceptual(RecognitionAware):
     """MSE + lambda * s * MSE(features of R(P(x)), features of R(target)); not in the paper.
@@ -144,6 +150,8 @@ class Perceptual(RecognitionAware):
     there: one lambda is one strength for ``ra`` and for this, and only the direction differs.
     Labels are read for that length alone.
     """
+
+    title = "Perceptual Loss"
 
     def recognition(self, output: Tensor, batch: Batch) -> Tensor:
         with torch.no_grad():
