@@ -7,7 +7,7 @@ from helpers import ROOT
 
 # From the ground up. A module imports from its own layer and those above it in this list.
 LAYERS = (
-    ("__init__", "errors", "files", "registry", "progress", "system", "warm"),
+    ("__init__", "errors", "files", "registry", "progress", "system"),
     ("tracking", "runtime"),
     ("data", "models"),
     ("training", "evaluation", "inference"),

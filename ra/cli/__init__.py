@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from ra import __version__, warm
+from ra import __version__
 from ra.cli import analysis_transfer, bench, black_box, boundaries, core, detection, report, use
 from ra.cli.flags import Parser
 from ra.errors import one_line
@@ -25,9 +25,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
-    code = warm.run(arguments, options.threads) if "threads" in options else None
-    if code is not None:
-        return code
     if getattr(options, "threads", 0) > 0:
         # Before torch is imported: its thread pools read this once.
         os.environ["OMP_NUM_THREADS"] = str(options.threads)

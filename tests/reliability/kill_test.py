@@ -27,7 +27,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-import psutil
 import torch
 import yaml
 
@@ -134,24 +133,15 @@ def check(folder: Path, reference: dict[str, bytes]) -> None:
 
 def kill(running: subprocess.Popen, folder: Path, reference: dict[str, bytes]) -> list[float]:
     """Freeze, look, kill; returns ``unsaved_s``."""
-    groups = [running.pid, *warm_servers(running.pid)]
-    for group in groups:
-        os.killpg(group, signal.SIGSTOP)
+    os.killpg(running.pid, signal.SIGSTOP)
     try:
         time.sleep(0.05)
         ages = unsaved_s(folder, time.time())
         check(folder, reference)
     finally:
-        for group in groups:
-            os.killpg(group, signal.SIGKILL)
+        os.killpg(running.pid, signal.SIGKILL)
         running.wait()
     return ages
-
-
-def warm_servers(snakemake: int) -> list[int]:
-    """The process group in which the jobs of a snakemake run (see ra.warm), once it is there."""
-    children = psutil.Process(snakemake).children()
-    return [child.pid for child in children if "ra.cli.serve" in child.cmdline()]
 
 
 def runs_of(folder: Path) -> list[tuple[str, str]]:

@@ -11,7 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 from helpers import write_images
@@ -20,7 +19,7 @@ from safetensors.torch import load_file
 from ra.cli import main
 
 sys.path.insert(0, str(Path(__file__).parent))
-from kill_test import CONFIG, INTERVAL_S, Experiment, kill, new, start, warm_servers  # noqa: E402
+from kill_test import CONFIG, INTERVAL_S, Experiment, kill, new, start  # noqa: E402
 
 TRAIN = ["--task", "sr", "--l", "0", "--epochs", "60", "--batch-size", "8", "--lr", "1e-3"]
 TRAIN += ["--channels", "4", "--blocks", "1", "--device", "cpu"]
@@ -75,8 +74,6 @@ def test_a_killed_snakemake_goes_on_by_the_same_command(tmp_path):
     while not (place / "state.pt").exists():
         assert running.poll() is None, (folder / "snakemake.log").read_text()
         time.sleep(0.02)
-    (server,) = warm_servers(running.pid)
-    assert psutil.Process(server).children()  # the training runs there
     (age,) = kill(running, folder, reference={})
     assert age < INTERVAL_S + 5
     assert start(folder, what).wait() == 0, (folder / "snakemake.log").read_text()

@@ -5,7 +5,6 @@ import uuid
 from datetime import datetime
 from pathlib import Path
 
-from ra import warm
 from ra.config import load_config
 from ra.errors import UserError, one_line
 from ra.files import alone
@@ -65,8 +64,6 @@ onstart:
         RUNNING.__enter__()
     except (UserError, OSError) as error:
         raise WorkflowError(one_line(error))
-    if workflow.local_exec:  # jobs run on this machine
-        warm.start(CONFIG.runtime["threads"])
 
 
 wildcard_constraints:
