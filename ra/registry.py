@@ -7,6 +7,8 @@ from typing import Any
 
 from ra.errors import unknown
 
+NO_RECOGNIZER = "none"  # stands for "no recognizer" in paths, headers and tables
+
 
 class Registry:
     """Maps a name to a factory; a bad name is answered with the nearest good ones.

@@ -45,7 +45,7 @@ def write_evaluation(
     count = len(next(iter(hits.values())))
     row = {"dataset": "d", "task": "sr", "p_model": p_model, "lambda": 0.1, "training_r": "r18"}
     if p_model in ("plain", "no_processing"):
-        row |= {"lambda": 0.0, "training_r": "-"}
+        row |= {"lambda": 0.0, "training_r": "none"}
     row |= {"seed": 0, "evaluation_r": "r18", "metric": "top1", "value": 1, "n": count}
     row |= {"low": 0, "high": 2, **identity}
     pd.DataFrame([row]).to_csv(folder / "evaluation.csv", index=False)

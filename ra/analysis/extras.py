@@ -9,6 +9,7 @@ import pandas as pd
 
 from ra.analysis.scores import Labels, load, plain_of, score, shown, shown_p, write_scores
 from ra.errors import UserError
+from ra.registry import NO_RECOGNIZER
 from ra.reporting.panels import panels, save
 from ra.reporting.tables import p_model_name
 
@@ -75,7 +76,7 @@ def _draw(table: pd.DataFrame, path: Path) -> None:
         for number, ((group, p_model, training_r), rows) in enumerate(models):
             x = rows.evaluation_r.map(recognizers.index) + 0.8 * number / len(models)
             error = [rows.top1 - rows.top1_low, rows.top1_high - rows.top1]
-            label = " ".join(part for part in (group, p_model, training_r) if part != "-")
+            label = " ".join(part for part in (group, p_model, training_r) if part != NO_RECOGNIZER)
             axes.errorbar(x, rows.top1, pd.DataFrame(error).to_numpy(), fmt="o", label=label)
         axes.set_xticks(range(len(recognizers)), recognizers, rotation=15)
         axes.set_ylabel("top-1, %")

@@ -10,6 +10,7 @@ import pandas as pd
 from ra.evaluation.evaluate import accuracy, mean
 from ra.evaluation.statistics import over_seeds
 from ra.files import atomic
+from ra.registry import NO_RECOGNIZER
 from ra.reporting.significance import compare_answers, read_answers, recognizers_in
 from ra.reporting.tables import write_markdown
 
@@ -29,7 +30,7 @@ def load(evaluations: Sequence[Path], **labels: object) -> list[Judged]:
 
 def plain_of(labels: Labels) -> Labels:
     """The labels of the plain P that stands beside the one with ``labels``."""
-    return {**labels, "p_model": "plain", "lambda": 0.0, "training_r": "-"}
+    return {**labels, "p_model": "plain", "lambda": 0.0, "training_r": NO_RECOGNIZER}
 
 
 def score(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ra.data.degradations import no_processing
 from ra.data.splits import Batch, ahead
 from ra.progress import Progress, quiet
+from ra.registry import NO_RECOGNIZER
 from ra.runtime.cpu import placed
 from ra.runtime.devices import autocast
 
@@ -129,7 +130,7 @@ def recognition(logits: Tensor, label: Tensor) -> dict[str, Tensor]:
 def summarise(images: pd.DataFrame, identity: dict[str, object]) -> pd.DataFrame:
     """Tidy rows: identity + evaluation_r, metric, value, low, high, n.
 
-    Image-quality rows have evaluation_r "-". Accuracies are in percent with a 95 % Wilson
+    Image-quality rows have evaluation_r "none". Accuracies are in percent with a 95 % Wilson
     interval; means of other metrics with a 95 % normal interval (1.96 standard errors).
     """
     rows = []
@@ -138,7 +139,7 @@ def summarise(images: pd.DataFrame, identity: dict[str, object]) -> pd.DataFrame
         if metric != "prediction":
             statistics = accuracy if metric in ("top1", "top5") else mean
             rows.append(
-                {**identity, "evaluation_r": recognizer or "-", "metric": metric}
+                {**identity, "evaluation_r": recognizer or NO_RECOGNIZER, "metric": metric}
                 | statistics(images[column])
             )
     return pd.DataFrame(rows)

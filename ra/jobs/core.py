@@ -43,6 +43,7 @@ from ra.models.recognizers import (
 from ra.models.released import import_checkpoint
 from ra.models.user_recognizer import pretrained_recognizer
 from ra.progress import Progress
+from ra.registry import NO_RECOGNIZER
 from ra.reporting.figures import write_heat_map, write_strip
 from ra.runtime.cpu import placed
 from ra.training.loop import Runtime, Schedule, settings_of
@@ -179,7 +180,7 @@ def run_train(
         "task": task_name,
         "objective": objective_name,
         "lambda": weight,
-        "recognizer": "-" if fixed is None else arch,
+        "recognizer": NO_RECOGNIZER if fixed is None else arch,
     }
     settings = settings_of(
         schedule,
@@ -220,7 +221,7 @@ def _register(save_dir: Path, networks, identity: dict[str, Any], seed: int, run
     """P (and T) in the model registry; another seed or a repetition is another version."""
     task, objective = identity["task"], identity["objective"]
     name = f"{identity['dataset']}-{task}-{objective}-l{identity['lambda']:g}"
-    name += f"-{identity['recognizer']}" if identity["recognizer"] != "-" else ""
+    name += f"-{identity['recognizer']}" if identity["recognizer"] != NO_RECOGNIZER else ""
     run.log_model(
         re.sub(r"[/:]", "-", name),  # the two characters a registry does not take
         [save_dir / f"{kind}.safetensors" for kind in networks],
@@ -242,7 +243,11 @@ def run_import_checkpoint(
     module = import_checkpoint(path)
     kind = "transformer" if module.header["arch"] == "pix2pix" else "processor"
     identity = {"dataset": "imagenet", "task": task_name, "objective": objective, "lambda": weight}
-    header = {"kind": kind, **identity, "recognizer": "-" if objective == "plain" else arch}
+    header = {
+        "kind": kind,
+        **identity,
+        "recognizer": NO_RECOGNIZER if objective == "plain" else arch,
+    }
     save_model(save_dir / f"{kind}.safetensors", module, {**header, "imported": path.name})
     return save_dir / f"{kind}.safetensors"
 
@@ -273,7 +278,7 @@ def run_evaluate(
         "task": task_name,
         "p_model": header.get("objective", "no_processing"),
         "lambda": header.get("lambda", 0.0),
-        "training_r": header.get("recognizer", "-"),
+        "training_r": header.get("recognizer", NO_RECOGNIZER),
         "seed": header.get("seed", 0),
     }
     settings = {
@@ -311,7 +316,7 @@ def _write_evaluation(result: Evaluation, identity, paths, save_dir: Path, run) 
             table.to_csv(temporary, index=False)
     run.log_metrics(
         {
-            f"{r}/{m}".removeprefix("-/"): v
+            f"{r}/{m}".removeprefix(f"{NO_RECOGNIZER}/"): v
             for r, m, v in zip(tidy.evaluation_r, tidy.metric, tidy.value, strict=True)
         },
         step=0,

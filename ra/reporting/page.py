@@ -23,6 +23,7 @@ from ra.data.splits import Crops, open_split
 from ra.errors import UserError
 from ra.files import write_text
 from ra.models.checkpoints import load_processor, read_header
+from ra.registry import NO_RECOGNIZER
 from ra.reporting import charts
 from ra.reporting.tables import (
     P_MODELS,
@@ -91,7 +92,7 @@ def write_report(
         recognizers: columns, in order; empty takes every R that occurs.
     """
     tidy = read_evaluations(evaluations)
-    recognizers = list(recognizers) or [r for r in tidy.evaluation_r.unique() if r != "-"]
+    recognizers = list(recognizers) or [r for r in tidy.evaluation_r.unique() if r != NO_RECOGNIZER]
     tasks = list(tidy.task.unique())
     tables = {task: accuracy_table(tidy, task, recognizers) for task in tasks}
     limits = {task: bounds(accuracy_table, tidy, task, recognizers) for task in tasks}
@@ -297,7 +298,7 @@ def settings_of(evaluations: Sequence[Path]) -> list[dict[str, str]]:
                 {
                     "P": f"{header['task']} {header['objective']} λ={header['lambda']:g}",
                     "training R": header["recognizer"],
-                    "seed": header.get("seed", "-"),
+                    "seed": header.get("seed", ""),
                     "network": " ".join(f"{k}={v}" for k, v in network.items()),
                     "schedule": ", ".join(
                         f"{key} {made[key]}"

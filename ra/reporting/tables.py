@@ -10,6 +10,7 @@ import pandas as pd
 
 from ra.errors import UserError
 from ra.files import atomic, write_text
+from ra.registry import NO_RECOGNIZER
 from ra.reporting.figures import write_heat_map
 from ra.reporting.latex import to_latex
 
@@ -85,7 +86,7 @@ def paper_table(tidy: pd.DataFrame) -> pd.DataFrame:
     """
     with files("ra.reporting").joinpath("paper_tables.csv").open() as handle:
         paper = pd.read_csv(handle).rename(columns={"top1": "paper"})
-    trained_on = tidy.training_r.isin(["resnet18", "-"])
+    trained_on = tidy.training_r.isin(["resnet18", NO_RECOGNIZER])
     ours = tidy[(tidy.metric == "top1") & trained_on].rename(columns={"evaluation_r": "recognizer"})
     keys = ["task", "p_model", "recognizer"]
     ours = ours.groupby(keys, as_index=False)["value"].mean().rename(columns={"value": "ours"})
@@ -102,7 +103,7 @@ def transfer_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[str]) ->
     chosen = tidy[(tidy.task == task) & (tidy.metric == "top1")]
     rows = chosen[chosen.p_model.isin(["plain", "ra"])]
     table = rows.pivot_table(index="training_r", columns="evaluation_r", values="value")
-    order = ["-", *(name for name in recognizers if name in table.index)]
+    order = [NO_RECOGNIZER, *(name for name in recognizers if name in table.index)]
     table = table.reindex(index=order, columns=list(recognizers))
     table.index = [P_MODELS["plain"], *(R_NAMES.get(name, name) for name in order[1:])]
     table.columns = [R_NAMES.get(name, name) for name in recognizers]
@@ -112,7 +113,7 @@ def transfer_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[str]) ->
 def own_recognizer_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[str]) -> pd.DataFrame:
     """Top-1 (%) where each R judges the P that was trained with it (the paper's table 1)."""
     chosen = tidy[(tidy.task == task) & (tidy.metric == "top1")]
-    own = (chosen.training_r == chosen.evaluation_r) | (chosen.training_r == "-")
+    own = (chosen.training_r == chosen.evaluation_r) | (chosen.training_r == NO_RECOGNIZER)
     table = chosen[own].pivot_table(index="p_model", columns="evaluation_r", values="value")
     present = sorted(table.index, key=p_model_order)
     table = table.reindex(index=present, columns=list(recognizers))
@@ -174,7 +175,7 @@ def _columns(tidy: pd.DataFrame, recognizers: Sequence[str]) -> Sequence[str]:
     unknown = set(recognizers) - set(tidy.evaluation_r)
     if unknown:
         raise UserError(f"--recognizers: {', '.join(sorted(unknown))} is in no evaluation")
-    return recognizers or [r for r in tidy.evaluation_r.unique() if r != "-"]
+    return recognizers or [r for r in tidy.evaluation_r.unique() if r != NO_RECOGNIZER]
 
 
 def bounds(make, tidy: pd.DataFrame, *arguments) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -301,7 +301,7 @@ def models(tmp_path_factory, prepared):
     torch.manual_seed(0)
     processor = build_processor("SRResNet", 1, channels=4, blocks=1)
     header = {"task": "dn", "task_settings": {}, "objective": "plain", "lambda": 0.0, "seed": 0}
-    header |= {"dataset": "tiny", "recognizer": "-"}
+    header |= {"dataset": "tiny", "recognizer": "none"}
     save_model(folder / "p.safetensors", processor, {"kind": "processor", **header})
     classes = {"arch": "mobilenet_v3_small", "classes": ["a", "b", "c"]}
     recognizer = build_recognizer("mobilenet_v3_small", 3)

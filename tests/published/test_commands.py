@@ -49,7 +49,7 @@ def test_the_published_commands_work_after_ra_train(place, monkeypatch, capsys):
         assert {"processor.safetensors", "training.csv", "sample.png"} <= made
     for folder, model in (("checkpoints_sr", "ra"), ("checkpoints_sr_T", "ra_transformer")):
         table = pd.read_csv(place / folder / "evaluation.csv")
-        assert set(table.p_model) == {model} and set(table.evaluation_r) == {"-", *JUDGES}
+        assert set(table.p_model) == {model} and set(table.evaluation_r) == {"none", *JUDGES}
         assert (place / folder / "strip.png").exists()
 
 

@@ -23,14 +23,14 @@ def evaluations(tmp_path_factory):
     for p_model, value in MODELS.items():
         place = folder / p_model
         place.mkdir()
-        weight, trained_on = (0.001, "resnet18") if p_model == "ra" else (0.0, "-")
+        weight, trained_on = (0.001, "resnet18") if p_model == "ra" else (0.0, "none")
         identity = {"dataset": "tiny", "task": "sr", "p_model": p_model, "lambda": weight}
         identity |= {"training_r": trained_on, "seed": 0}
         rows = [
             {**identity, "evaluation_r": r, "metric": "top1", "value": value + extra}
             for r, extra in RS.items()
         ] + [
-            {**identity, "evaluation_r": "-", "metric": metric, "value": number}
+            {**identity, "evaluation_r": "none", "metric": metric, "value": number}
             for metric, number in (("psnr", 20.5), ("ssim", 0.625))
         ]
         tidy = pd.DataFrame(rows).assign(n=12)

@@ -15,7 +15,7 @@ def row(task, p_model, r, metric, value, weight=0.0, training_r="resnet18", seed
         "task": task,
         "p_model": p_model,
         "lambda": weight,
-        "training_r": "-" if p_model in ("plain", "no_processing") else training_r,
+        "training_r": "none" if p_model in ("plain", "no_processing") else training_r,
         "seed": seed,
         "evaluation_r": r,
         "metric": metric,
@@ -36,8 +36,8 @@ def evaluations(tmp_path):
                 [
                     row(task, p_model, "resnet18", "top1", 50.04 + number),
                     row(task, p_model, "vgg16_bn", "top1", 40 + number),
-                    row(task, p_model, "-", "psnr", 24.1234),
-                    row(task, p_model, "-", "ssim", 0.7),
+                    row(task, p_model, "none", "psnr", 24.1234),
+                    row(task, p_model, "none", "ssim", 0.7),
                 ]
             ]
     return write(tmp_path, rows)
@@ -96,7 +96,7 @@ def test_latex_has_the_numbers_of_the_csv_and_the_best_in_bold(evaluations, tmp_
 
 
 def test_latex_groups_tasks_and_shows_intervals(tmp_path):
-    rows = [row("s_r", "ra", "-", m, 2.0) | {"low": 1.5, "high": 2.25} for m in ("psnr", "ssim")]
+    rows = [row("s_r", "ra", "none", m, 2.0) | {"low": 1.5, "high": 2.25} for m in ("psnr", "ssim")]
     rows.append(row("s_r", "ra", "r", "top1", 50.0))
     write_tables(write(tmp_path, [rows]), tmp_path / "out", [])
     text = (tmp_path / "out/quality.tex").read_text()
@@ -132,8 +132,8 @@ def test_seeds_are_averaged(tmp_path):
         [
             [
                 row("sr", "ra", "r", "top1", v, seed=s),
-                row("sr", "ra", "-", "psnr", 20),
-                row("sr", "ra", "-", "ssim", 1),
+                row("sr", "ra", "none", "psnr", 20),
+                row("sr", "ra", "none", "ssim", 1),
             ]
             for s, v in ((0, 50), (1, 60))
         ],
@@ -149,8 +149,8 @@ def test_several_lambdas_and_training_rs_are_rows_of_their_own(tmp_path):
         [
             [
                 row("sr", "ra", "r", "top1", v, w, t),
-                row("sr", "ra", "-", "psnr", 2),
-                row("sr", "ra", "-", "ssim", 1),
+                row("sr", "ra", "none", "psnr", 2),
+                row("sr", "ra", "none", "ssim", 1),
             ]
             for w, t, v in cases
         ],
@@ -220,8 +220,8 @@ def test_a_users_own_objective_has_a_row_under_its_name_behind_the_papers(tmp_pa
         [
             [
                 row("sr", p_model, "resnet18", "top1", 50),
-                row("sr", p_model, "-", "psnr", 20),
-                row("sr", p_model, "-", "ssim", 1),
+                row("sr", p_model, "none", "psnr", 20),
+                row("sr", p_model, "none", "ssim", 1),
             ]
             for p_model in ("ra_hinge", "ra_unsupervised", "plain")
         ],

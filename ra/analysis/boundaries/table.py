@@ -13,6 +13,7 @@ from ra.analysis.boundaries.survey import rank_coefficient
 from ra.errors import UserError
 from ra.evaluation.evaluate import mean
 from ra.files import atomic, write_text
+from ra.registry import NO_RECOGNIZER
 from ra.reporting.tables import read_evaluations
 
 SIMILARITIES = ("region_agreement", "distance_rho", "gradient_cosine")
@@ -49,7 +50,7 @@ def transfer_gains(evaluations: Sequence[Path]) -> pd.DataFrame:
     rows = []
     for identity, of_r in per_image.items():
         for r, hit in of_r.items():
-            if identity[3] != "-" and r in plain.get(identity[0], {}):
+            if identity[3] != NO_RECOGNIZER and r in plain.get(identity[0], {}):
                 gain = mean(100 * (hit - plain[identity[0]][r]))
                 rows.append(dict(zip(KEYS, identity, strict=True)) | {"evaluation_r": r} | gain)
     if not rows:

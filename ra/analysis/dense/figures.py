@@ -11,6 +11,7 @@ from ra.analysis.dense.voc import DetectionCrops
 from ra.data.degradations import no_processing
 from ra.data.splits import validation_keys
 from ra.files import atomic
+from ra.registry import NO_RECOGNIZER
 
 SHOWN = 0.5  # least score of a drawn box
 
@@ -74,9 +75,9 @@ def title_of(who: dict) -> str:
     """``RA (resnet18) on embedded``."""
     names = {"clean": "clean", "no_processing": "no processing", "plain": "plain", "ra": "RA"}
     title = names.get(who["p_model"], who["p_model"])
-    if who["training_r"] != "-":
+    if who["training_r"] != NO_RECOGNIZER:
         title += f" ({who['training_r']})"
-    return title + (f" on {who['trained_on']}" if who["trained_on"] != "-" else "")
+    return title + (f" on {who['trained_on']}" if who["trained_on"] != NO_RECOGNIZER else "")
 
 
 def _frame(box: list[float], colour: str, width: float):

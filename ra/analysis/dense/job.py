@@ -39,6 +39,7 @@ from ra.jobs.common import (
 )
 from ra.models.checkpoints import load_processor, read_header
 from ra.models.processors import build_processor
+from ra.registry import NO_RECOGNIZER
 from ra.runtime.cpu import placed
 from ra.training.loop import Runtime, Schedule, settings_of
 from ra.training.objectives import Plain, canonical_mode
@@ -113,7 +114,7 @@ def run_train_through_detector(
         "task": task_name,
         "objective": objective_name,
         "lambda": 0.0 if is_plain else weight,
-        "recognizer": "-" if is_plain else f"detector-{known['arch']}",
+        "recognizer": NO_RECOGNIZER if is_plain else f"detector-{known['arch']}",
     }
     settings = settings_of(
         schedule,
@@ -176,7 +177,7 @@ def run_judge_detection(
 
 def _identity(name: str, header: dict[str, Any] | None) -> dict[str, Any]:
     if header is None:
-        return dict.fromkeys(KEYS[2:], "-") | {"p_model": name, "lambda": 0.0, "seed": 0}
+        return dict.fromkeys(KEYS[2:], NO_RECOGNIZER) | {"p_model": name, "lambda": 0.0, "seed": 0}
     keys = ("dataset", "objective", "lambda", "recognizer", "seed")
     return dict(zip(KEYS[2:], (header[key] for key in keys), strict=True))
 

@@ -68,7 +68,7 @@ def study(prepared, tmp_path_factory):
     """A finished study of a program that sees a class in the bytes of a file."""
     place = tmp_path_factory.mktemp("study")
     torch.manual_seed(0)
-    for objective, weight, r in (("plain", 0.0, "-"), ("ra", 0.001, "some")):
+    for objective, weight, r in (("plain", 0.0, "none"), ("ra", 0.001, "some")):
         header = {"kind": "processor", "dataset": "tiny", "task": "dn", "objective": objective}
         header |= {"lambda": weight, "recognizer": r, "seed": 0, "task_settings": {}}
         p = build_processor("SRResNet", scale=1, channels=4, blocks=1)

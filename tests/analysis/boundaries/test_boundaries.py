@@ -143,7 +143,7 @@ def write_evaluation(folder, p_model, training_r, hits: dict[str, list[int]], se
 
 def test_the_gain_is_paired_and_a_mean_over_seeds(tmp_path):
     plain = {"a": [0, 0, 1, 1], "b": [0, 1, 1, 0]}
-    files = [write_evaluation(tmp_path / "plain", "plain", "-", plain)]
+    files = [write_evaluation(tmp_path / "plain", "plain", "none", plain)]
     for seed, b in enumerate(([1, 1, 1, 0], [0, 1, 1, 0])):
         hits = {"a": [1, 0, 1, 1], "b": b}
         files.append(write_evaluation(tmp_path / f"ra{seed}", "ra", "a", hits, seed))
@@ -214,7 +214,7 @@ def models(tmp_path_factory):
     for arch in ("mobilenet_v3_small", "shufflenet_v2_x0_5"):
         header = {"kind": "recognizer", "arch": arch, "classes": ["a", "b", "c"]}
         save_model(place / f"{arch}.safetensors", build_recognizer(arch, 3), header)
-    for objective, weight, r in (("plain", 0.0, "-"), ("ra", 0.001, "mobilenet_v3_small")):
+    for objective, weight, r in (("plain", 0.0, "none"), ("ra", 0.001, "mobilenet_v3_small")):
         header = {"kind": "processor", "dataset": "tiny", "task": "sr", "objective": objective}
         header |= {"lambda": weight, "recognizer": r, "seed": 0, "task_settings": {"factor": 2}}
         p = build_processor("SRResNet", scale=2, channels=4, blocks=1)

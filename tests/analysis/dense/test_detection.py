@@ -124,9 +124,9 @@ def test_differences_are_to_plain_of_the_same_images(tree):
     truth = [{**one, "difficult": torch.tensor([False])} for one in truth]
     right = [{"boxes": t["boxes"], "labels": t["labels"], "scores": torch.ones(1)} for t in truth]
     wrong = [{**one, "boxes": one["boxes"] + 50} for one in right]
-    who = {"task": "sr", "evaluation_r": "d", "seed": 0, "lambda": 0, "training_r": "-"}
+    who = {"task": "sr", "evaluation_r": "d", "seed": 0, "lambda": 0, "training_r": "none"}
     named = {
-        "clean": {**who, "p_model": "clean", "trained_on": "-"},
+        "clean": {**who, "p_model": "clean", "trained_on": "none"},
         "a": {**who, "p_model": "plain", "trained_on": "one"},
         "b": {**who, "p_model": "ra", "trained_on": "one"},
         "c": {**who, "p_model": "ra", "trained_on": "two"},
@@ -158,7 +158,7 @@ def trained(tree, prepared, tmp_path_factory):
     for mode in ("plain", "ra"):
         words = ["train-through-detector", *data, "VOC0000/train", *detector, "--mode", mode]
         assert run(*words, *network, *short, "--save-dir", place / mode) == 0
-    for objective, r in (("plain", "-"), ("ra", "resnet18")):
+    for objective, r in (("plain", "none"), ("ra", "resnet18")):
         header = {"kind": "processor", "dataset": "tiny", "task": "sr", "objective": objective}
         header |= {"lambda": 0.001, "recognizer": r, "seed": 0, "task_settings": {"factor": 2}}
         p = build_processor("SRResNet", scale=2, channels=4, blocks=1)
@@ -187,7 +187,7 @@ def test_p_through_a_detector_says_what_it_is(trained):
     assert (header["objective"], header["recognizer"]) == ("ra", "detector-tiny")
     assert (header["dataset"], header["lambda"]) == ("composed", 0.001)
     plain = read_header(trained / "plain/processor.safetensors")
-    assert (plain["objective"], plain["recognizer"], plain["lambda"]) == ("plain", "-", 0)
+    assert (plain["objective"], plain["recognizer"], plain["lambda"]) == ("plain", "none", 0)
     history = pd.read_csv(trained / "ra/training.csv")
     assert history.recognition[0] > 0 and "recognition" not in pd.read_csv(
         trained / "plain/training.csv"
@@ -198,7 +198,7 @@ def test_judged_are_all_ps_of_both_kinds(trained):
     table = pd.read_csv(trained / "judged/detection.csv", keep_default_na=False)
     assert len(table) == 2 * 6
     assert set(table.p_model) == {"clean", "no_processing", "plain", "ra"}
-    assert set(table.trained_on) == {"-", "tiny", "composed"}
+    assert set(table.trained_on) == {"none", "tiny", "composed"}
     of_ra = table[table.p_model == "ra"]
     assert (of_ra.difference != "").all() and (table[table.p_model == "plain"].p == "").all()
     assert (trained / "judged/detections.png").stat().st_size > 10000
@@ -233,7 +233,7 @@ def test_other_modes_and_other_tasks_are_refused(trained, tree, tmp_path, capsys
     assert "plain or ra, not ra_unsupervised" in capsys.readouterr().err
     other = tmp_path / "dn.safetensors"
     header = {"kind": "processor", "dataset": "tiny", "task": "dn", "objective": "plain"}
-    header |= {"lambda": 0.0, "recognizer": "-", "seed": 0, "task_settings": {}}
+    header |= {"lambda": 0.0, "recognizer": "none", "seed": 0, "task_settings": {}}
     save_model(other, build_processor("SRResNet", scale=1, channels=4, blocks=1), header)
     words = ["judge-detection", "--data", tree, "--sets", "VOC0000/val", "--save-dir", tmp_path]
     words += ["--detector", trained / "detector.safetensors", "--models"]
