@@ -1,9 +1,8 @@
-"""How far a job is: a bar on a terminal, plain lines in a log, a status file for ``ra watch``.
+"""Progress of a job: a bar on a terminal, plain lines in a log, a status file for ``ra watch``.
 
-Jobs of Snakemake have no terminal of their own, and several of them cannot share one: each writes
-what it does into a small file in $RA_PROGRESS (set by the workflow), replaced as a whole, and
-``ra watch`` shows one line for each. Nothing waits for a reader, and a dead job leaves at most a
-file that the next reader removes.
+Jobs of Snakemake have no terminal. Each writes its state to a small file in $RA_PROGRESS, which the
+workflow sets, and ``ra watch`` shows one line per file. A job never waits for a reader. The file of
+a job that died is removed by the next reader.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -24,19 +24,37 @@ STATUS_S = 1.0  # seconds between two writings of the status file
 
 
 def quiet() -> bool:
-    """Whether the person asked for silence (``--quiet``)."""
+    """Whether only warnings and errors are wanted (``--quiet``)."""
     return bool(os.environ.get(QUIET))
 
 
+@contextlib.contextmanager
+def quieted(wanted: bool = True) -> Iterator[None]:
+    """Make this process, and those it starts, quiet inside the ``with`` block only.
+
+    ``wanted=False`` changes nothing: a process started by a quiet one stays quiet.
+    """
+    before = os.environ.get(QUIET)
+    if wanted:
+        os.environ[QUIET] = "1"
+    try:
+        yield
+    finally:
+        if wanted:
+            os.environ.pop(QUIET)
+            if before is not None:
+                os.environ[QUIET] = before
+
+
 class Progress(tqdm):
-    """tqdm on a terminal; elsewhere one whole line now and then, which a log file keeps readable.
+    """tqdm on a terminal; elsewhere a whole line every LINE_S seconds, so that logs stay readable.
 
     Args:
-        total, initial: steps in all, and those done by the session that is resumed.
-        name: of the job: "sr ra l=0.001 resnet18 seed0".
-        images: images a step, to tell images/s; 0 tells steps/s.
-        epochs: number of epochs; 0 tells none.
-        shown: False for all but one of the processes that share a training.
+        total, initial: number of steps, and how many of them a resumed job has already done.
+        name: of the job, such as "sr ra l=0.001 resnet18 seed0".
+        images: images per step, to show images/s; 0 shows steps/s.
+        epochs: number of epochs; 0 shows none.
+        shown: False in all but one of the processes that share a training.
     """
 
     def __init__(
@@ -57,7 +75,7 @@ class Progress(tqdm):
         )
 
     def display(self, msg=None, pos=None) -> None:
-        """Called by tqdm at the beginning and at most every ``mininterval`` seconds."""
+        """Called by tqdm at the start and at most every ``mininterval`` seconds."""
         now = time.monotonic()
         if self._file and now - self._status >= STATUS_S:
             self._status = now
@@ -108,14 +126,14 @@ class Progress(tqdm):
         super().close()
 
 
-def line(state: dict) -> str:
-    """One line: name, percent (or count), epoch, images/s, time left, losses."""
+def line(state: dict, width: int = 0) -> str:
+    """One line: name, padded to ``width``; percent or count; epoch, images/s, time left, losses."""
     percent = f"{state['done']}" if state["percent"] is None else f"{state['percent']:3d}%"
     epoch = f"  epoch {state['epoch']}/{state['epochs']}" if state["epochs"] else ""
     left = "" if state["eta"] is None else f"  {_clock(state['eta'])} left"
     note = f"  {state['note']}" if state["note"] else ""
     rate = f"  {state['rate']:.4g} {state['unit']}/s" if state["rate"] else ""
-    return f"{state['name']}  {percent}{epoch}{rate}{left}{note}"
+    return f"{state['name']:<{width}}  {percent}{epoch}{rate}{left}{note}"
 
 
 def _clock(seconds: float) -> str:
@@ -135,14 +153,14 @@ def _status_file() -> Path | None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Not ``ra.files.atomic``: this is written every second and need not survive a power cut."""
+    """Replace ``path`` without ``ra.files.atomic``: once a second, with no need for an fsync."""
     temporary = path.with_suffix(".new")
     temporary.write_text(text)
     os.replace(temporary, path)
 
 
 def running(folder: Path, stale_s: float = 600) -> list[dict]:
-    """States of the jobs that run, oldest name first; files of dead jobs are removed."""
+    """States of the running jobs, sorted by name; files of dead jobs are removed."""
     states = []
     for path in sorted(folder.glob("*.json")):
         host, _, pid = path.stem.rpartition("-")

@@ -1,4 +1,4 @@
-"""Progress: plain lines in a log, a status file that ``ra watch`` shows, silence when asked."""
+"""Progress: plain lines in a log, a status file that ``ra watch`` shows, silence on request."""
 
 import io
 import json
@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from ra import progress
+from ra.cli import main
 from ra.jobs.watch import Block, watch
-from ra.progress import Progress, line, running
+from ra.progress import Progress, line, quiet, quieted, running
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +55,22 @@ def test_quiet_is_silent_and_still_tells_watch(capsys, monkeypatch, tmp_path):
         states = running(tmp_path)
         assert [state["name"] for state in states] == ["job"] and "job" in line(states[0])
     assert list(tmp_path.iterdir()) == [] and capsys.readouterr().err == ""
+
+
+def test_quiet_ends_with_the_call(monkeypatch, tmp_path, capsys):
+    """Also in a notebook, where one process makes many calls, and after an error."""
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder, flags in zip(folders, (["--quiet"], []), strict=True):
+        folder.mkdir()
+        assert main(["process", *flags, "--model", "none", str(folder), str(tmp_path)]) == 1
+        assert not quiet()
+    assert str(folders[1]) in capsys.readouterr().err
+    monkeypatch.setenv(progress.QUIET, "1")
+    with quieted(False):
+        assert quiet()
+    with quieted():
+        pass
+    assert quiet()
 
 
 def test_all_but_one_process_are_silent(capsys, tmp_path, monkeypatch):
@@ -116,10 +133,39 @@ def screen(text):
     return lines
 
 
+def test_watch_draws_no_more_lines_than_the_terminal_has(monkeypatch):
+    """Or else every redraw scrolls all of them: 200 jobs were 10,000 lines a minute."""
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("LINES", "24")
+    out = Terminal()
+    block = Block(out)
+    jobs = [f"job {number}" for number in range(200)]
+    for _ in range(3):
+        block.above("said")
+        block.draw(jobs)
+    shown = screen(out.getvalue())
+    assert shown[:3] == ["said"] * 3 and shown[-2:] == ["... and 179 more", ""]
+    assert len(shown) == 3 + 22 + 1
+    block.draw(jobs[:22])
+    assert screen(out.getvalue())[-2:] == ["job 21", ""]
+
+
+def test_watch_alone_aligns_names_and_says_when_nothing_runs(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / ".progress"
+    assert main(["watch", "--results", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"no job is running ({folder})\n"
+    for number, name in enumerate(("long name", "short")):
+        state = {"name": name, "percent": 50, "epochs": 0, "eta": 9, "note": "", "rate": 0}
+        child = f"elsewhere-{number}.json"
+        folder.mkdir(exist_ok=True)
+        (folder / child).write_text(json.dumps({**state, "time": 9e9}))
+    assert main(["watch", "--results", str(tmp_path)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["long name   50%  0:09 left", "short       50%  0:09 left"]
+
+
 def test_watch_alone_tells_a_pipe_the_state_once(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv(progress.FOLDER, str(tmp_path / ".progress"))
-    from ra.cli import main
-
     with Progress(total=4, name="job", images=10) as bar:
         bar.update()
         assert main(["watch", "--results", str(tmp_path)]) == 0

@@ -13,6 +13,7 @@ from ra import __version__
 from ra.cli import analysis_transfer, bench, black_box, boundaries, core, detection, report, use
 from ra.cli.flags import Parser
 from ra.errors import one_line
+from ra.progress import quieted
 
 # Each module adds its commands; what a command needs is imported when it runs.
 MODULES = (core, use, report, bench, analysis_transfer, boundaries, black_box, detection)
@@ -28,10 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if getattr(options, "threads", 0) > 0:
         # Before torch is imported: its thread pools read this once.
         os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    if options.quiet:
-        os.environ["RA_QUIET"] = "1"  # processes that it starts are quiet as well
     try:
-        with _terminable():
+        with _terminable(), quieted(options.quiet):
             return options.run(options) or 0
     except KeyboardInterrupt:
         _say(f"ra {options.command}: interrupted")

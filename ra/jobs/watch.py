@@ -1,4 +1,4 @@
-"""``ra watch``: one line for each job that runs, on the terminal of the person who waits."""
+"""``ra watch``: one line on the terminal for each running job."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ EVERY_S = 1.0
 def watch(folder: Path, command: Sequence[str] = (), out: TextIO | None = None) -> int:
     """Show the jobs whose status files are in ``folder`` until Ctrl-C, or until ``command`` ends.
 
-    What the command says is printed above the lines of the jobs. Where ``out`` is no terminal,
-    only what the command says is passed on: a log has no use for lines that change.
+    The output of the command is printed above the lines of the jobs. If ``out`` is not a terminal,
+    only that output is passed on, because a log cannot hold lines that change.
 
     Returns:
         The command's exit status; 0 without one.
@@ -41,12 +41,12 @@ def watch(folder: Path, command: Sequence[str] = (), out: TextIO | None = None) 
     )
     said: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_read, args=(child.stdout, said), daemon=True).start()
-    # Ctrl-C reaches the command as well; it decides what to finish, and this waits for it.
+    # Ctrl-C reaches the command as well; the command decides what to finish, and we wait for it.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     block = Block(out)
     try:
         while _print(said, block):
-            block.draw([line(state) for state in running(folder)])
+            block.draw(job_lines(folder))
     finally:
         block.draw([])
         signal.signal(signal.SIGINT, before)
@@ -57,14 +57,21 @@ def _follow(folder: Path, out: TextIO) -> int:
     block = Block(out)
     try:
         while True:
-            lines = [line(state) for state in running(folder)]
-            block.draw(lines or [f"no job runs ({folder})"])
+            lines = job_lines(folder) or [f"no job is running ({folder})"]
             if not block.terminal:
                 out.write("".join(f"{text}\n" for text in lines))
                 return 0
+            block.draw(lines)
             time.sleep(EVERY_S)
     except KeyboardInterrupt:
         return 0
+
+
+def job_lines(folder: Path) -> list[str]:
+    """One line for each running job, with the names aligned."""
+    states = running(folder)
+    width = max((len(state["name"]) for state in states), default=0)
+    return [line(state, width) for state in states]
 
 
 def _read(source: TextIO, said: queue.Queue) -> None:
@@ -74,7 +81,7 @@ def _read(source: TextIO, said: queue.Queue) -> None:
 
 
 def _print(said: queue.Queue, block: Block) -> bool:
-    """Print what comes within ``EVERY_S`` seconds above ``block``; False at the end."""
+    """Print the output of the next ``EVERY_S`` seconds above ``block``; False at its end."""
     until = time.monotonic() + EVERY_S
     while (left := until - time.monotonic()) > 0:
         try:
@@ -88,7 +95,11 @@ def _print(said: queue.Queue, block: Block) -> bool:
 
 
 class Block:
-    """Lines at the bottom of a terminal that are drawn again and again."""
+    """Lines at the bottom of a terminal that are redrawn in place.
+
+    They never fill the terminal: lines that have scrolled off its top cannot be erased, so each
+    redraw of a taller block would scroll all of it again.
+    """
 
     def __init__(self, out: TextIO) -> None:
         self.out, self.terminal = out, out.isatty()
@@ -96,7 +107,8 @@ class Block:
 
     def above(self, text: str) -> None:
         """Print ``text`` above the block."""
-        lines, _ = self._lines, self._erase()
+        lines = self._lines
+        self._erase()
         self.out.write(text + "\n")
         self._show(lines)
 
@@ -111,7 +123,10 @@ class Block:
 
     def _show(self, lines: list[str]) -> None:
         if self.terminal and lines:
-            width = shutil.get_terminal_size().columns - 1
-            self._lines = [text[:width] for text in lines]
+            columns, rows = shutil.get_terminal_size()
+            room = max(rows - 2, 1)  # the last line of output above, the cursor below
+            if len(lines) > room:
+                lines = [*lines[: room - 1], f"... and {len(lines) - room + 1} more"]
+            self._lines = [text[: columns - 1] for text in lines]
             self.out.write("".join(f"{text}\n" for text in self._lines))
         self.out.flush()
