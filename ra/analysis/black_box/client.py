@@ -1,35 +1,36 @@
-"""A recognizer known only by its answers: an HTTP endpoint or a command, and a cache of answers.
+"""A recognizer known only by its answers: an HTTP endpoint or a command.
 
-Nothing but PNG bytes goes out and nothing but a label comes back; no gradient, no score. A key is
-read from the environment when a request is made; it is in no file, log line or error message.
+PNG bytes go out, a label comes back: no gradient, no score. The key is read from the environment
+when a request is made; no file, log line or error message holds it.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
 from ra.errors import UserError
-from ra.files import write_json
 
 RETRIED = (408, 425, 429, 500, 502, 503, 504)
-MUTE = 3  # so many first answers without a label mean that label_path is wrong
+LARGEST = 1_000_000  # bytes of an answer
 Answer = str | None
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An HTTP endpoint that is sent one image a request and answers JSON.
+    """An HTTP endpoint that takes one image a request and answers JSON.
 
     Attributes:
         url: where to POST.
@@ -39,9 +40,9 @@ class Endpoint:
         body: JSON text in which ``"{image}"`` becomes the PNG in base64; None sends the PNG itself.
         field: name of a multipart form field for the PNG; excludes ``body``.
         per_second: requests a second, at most.
-        timeout_s: the longest silence of the server, seconds.
-        retries: how often a request is repeated after silence, a lost connection or an answer
-            408, 425, 429 or 5xx; waits 1, 2, 4, … times ``backoff_s``, or what Retry-After asks.
+        timeout_s: for the whole of a request, from the connection to the last byte.
+        retries: how often a request is repeated after a timeout, a lost connection or an answer
+            408, 425, 429 or 5xx; waits 1, 2, 4, … times ``backoff_s``, or what Retry-After says.
     """
 
     url: str
@@ -75,32 +76,30 @@ class Endpoint:
         """What an answer depends on beside the image."""
         return json.dumps(["http", self.url, self.label_path, self.body, self.field])
 
-    def ask(self, images: Sequence[bytes]) -> Iterator[Answer]:
+    def classify(self, images: Sequence[bytes]) -> Iterator[Answer]:
         """The label of each PNG; None where the answer holds none.
 
         Raises:
-            UserError: refused, unreachable after all retries, not JSON, or no key.
+            UserError: refused, unreachable after all retries, an answer that is too large or not
+                JSON, or no key.
         """
         import requests  # here: other commands need not wait for it
 
         key = self._key()
-        with self._session(key) as session:
+
+        def sign(request):
+            if key:
+                request.headers[self.key_header] = self.key_prefix + key
+            return request
+
+        with requests.Session() as session:
+            # As auth, not as a header: otherwise requests puts what ~/.netrc says in its place.
+            session.auth = sign
             due = time.monotonic()
             for png in images:
                 time.sleep(max(0.0, due - time.monotonic()))
                 due = time.monotonic() + 1 / self.per_second
-                try:
-                    answer = session.post(
-                        self.url,
-                        timeout=self.timeout_s,
-                        # A redirect could carry the key to another host.
-                        allow_redirects=False,
-                        **self._content(png),
-                    )
-                except requests.RequestException as error:
-                    reason = type(error).__name__
-                    raise UserError(f"{self.url}: {reason}; {self._again()}") from None
-                yield self._label(answer, key)
+                yield self._label(*self._answer(session, png), key)
 
     def _key(self) -> str | None:
         if not self.key_env:
@@ -109,32 +108,37 @@ class Endpoint:
             raise UserError(f"environment variable {self.key_env}: not set; it holds the key")
         return os.environ[self.key_env]
 
-    def _session(self, key: str | None):
-        import requests
-        from requests.adapters import HTTPAdapter
+    def _answer(self, session, png: bytes) -> tuple[int, bytes]:
+        """(status, body) of the first answer that a retry would not change."""
+        from requests import RequestException
+        from urllib3.exceptions import HTTPError
+
+        for number in range(self.retries + 1):
+            pause = min(self.backoff_s * 2**number, 120)
+            try:
+                status, wanted, body = within(self.timeout_s, self._post, session, png)
+                if status not in RETRIED:
+                    return status, body
+                trouble, pause = f"answers {status}", wanted or pause
+            except (RequestException, HTTPError, TimeoutError) as error:
+                trouble = type(error).__name__
+            if number < self.retries:
+                time.sleep(pause)
+        raise UserError(
+            f"{self.url}: {trouble}; gave up after {self.retries + 1} tries; answers so far are "
+            "kept, run it again"
+        )
+
+    def _post(self, session, png: bytes) -> tuple[int, float | None, bytes]:
+        """(status, seconds that Retry-After demands, body) of one request."""
         from urllib3.util import Retry
 
-        retry = Retry(
-            total=self.retries,
-            status_forcelist=RETRIED,
-            allowed_methods={"POST"},
-            backoff_factor=self.backoff_s,
-            backoff_max=120,
-            retry_after_max=600,
-            raise_on_status=False,
-        )
-        session = requests.Session()
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(max_retries=retry))
-
-        def sign(request):
-            if key:
-                request.headers[self.key_header] = self.key_prefix + key
-            return request
-
-        # As auth, not as a header: otherwise requests puts what ~/.netrc says in its place.
-        session.auth = sign
-        return session
+        # A redirect could carry the key to another host.
+        options = {"timeout": self.timeout_s, "allow_redirects": False, "stream": True}
+        with session.post(self.url, **options, **self._content(png)) as answer:
+            wanted = Retry(retry_after_max=600).get_retry_after(answer)
+            # Bounded after decompression too.
+            return answer.status_code, wanted, answer.raw.read(LARGEST + 1, decode_content=True)
 
     def _content(self, png: bytes) -> dict[str, Any]:
         if self.field:
@@ -145,25 +149,43 @@ class Endpoint:
             kind, data = "application/json", self.body.replace('"{image}"', f'"{text}"').encode()
         return {"data": data, "headers": {"Content-Type": kind}}
 
-    def _again(self) -> str:
-        return f"gave up after {self.retries + 1} tries; answers so far are kept, run it again"
-
-    def _label(self, answer, key: str | None) -> Answer:
-        shown = answer.text[:160].replace("\n", " ")
-        shown = shown.replace(key, "***") if key else shown
-        if answer.status_code in RETRIED:
-            raise UserError(f"{self.url}: answers {answer.status_code}; {self._again()}")
-        if answer.status_code != 200:
-            raise UserError(f"{self.url}: answers {answer.status_code} ({shown})")
+    def _label(self, status: int, body: bytes, key: str | None) -> Answer:
+        text = body.decode(errors="replace")
+        text = text.replace(key, "***") if key else text  # before anything is cut or stored
+        shown = "".join(c if c.isprintable() else " " for c in text[:160])
+        if status != 200:
+            raise UserError(f"{self.url}: answers {status} ({shown})")
+        if len(body) > LARGEST:
+            raise UserError(f"{self.url}: answers more than {LARGEST:,} bytes ({shown})")
         try:
-            found = answer.json()
-        except ValueError:
+            label = follow(json.loads(text), self.label_path)
+            (label or "").encode()
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold and no file can
+            raise UserError(f"{self.url}: answers a label that is no text ({shown})") from None
+        except (ValueError, RecursionError):
             raise UserError(f"{self.url}: answers no JSON ({shown})") from None
-        return follow(found, self.label_path)
+        return label
+
+
+def within(seconds: float, call: Callable, *arguments: Any) -> Any:
+    """What ``call`` returns or raises, or TimeoutError after ``seconds``.
+
+    A socket's timeout counts from byte to byte: a server that sends one now and then outlasts it.
+    """
+    future: Future = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(call(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+
+    Thread(target=work, daemon=True).start()
+    return future.result(seconds)
 
 
 def follow(found: Any, path: str) -> Answer:
-    """What stands in JSON at ``path`` (``labels.0.name``), as text; None where nothing does."""
+    """The value at ``path`` (``labels.0.name``) of JSON, as text; None where there is none."""
     for step in path.split("."):
         try:
             found = found[int(step)] if isinstance(found, list) else found[step]
@@ -174,11 +196,11 @@ def follow(found: Any, path: str) -> Answer:
 
 @dataclass(frozen=True)
 class Command:
-    """A program that is given PNG files and prints one label a line, in their order.
+    """A program that takes PNG files and prints one label a line, in their order.
 
     Attributes:
-        argv: the program and its arguments; ``{files}`` stands for the files of a batch. No shell
-            reads it.
+        argv: the program and its arguments; ``{files}`` stands for the files of a batch. There is
+            no shell.
         batch: files a call.
         timeout_s: longest duration of a call, seconds.
     """
@@ -194,10 +216,11 @@ class Command:
     @property
     def identity(self) -> str:
         """The arguments and the content of those that are files: a new model has new answers."""
-        known = [digest(Path(word).read_bytes()) for word in self.argv if os.path.isfile(word)]
+        files = [Path(word) for word in self.argv if os.path.isfile(word)]
+        known = [sha256(file.read_bytes()).hexdigest() for file in files]
         return json.dumps(["command", *self.argv, *known])
 
-    def ask(self, images: Sequence[bytes]) -> Iterator[Answer]:
+    def classify(self, images: Sequence[bytes]) -> Iterator[Answer]:
         """The label of each PNG; an empty line is None. Raises UserError where the call fails."""
         for begin in range(0, len(images), self.batch):
             part = images[begin : begin + self.batch]
@@ -210,7 +233,7 @@ class Command:
     def _call(self, files: list[str]) -> list[Answer]:
         argv = [w for word in self.argv for w in (files if word == "{files}" else [word])]
         try:
-            run = subprocess.run(argv, capture_output=True, text=True, timeout=self.timeout_s)
+            run = subprocess.run(argv, capture_output=True, timeout=self.timeout_s, text=True, errors="replace")
         except (OSError, subprocess.TimeoutExpired) as error:
             reason = type(error).__name__
             raise UserError(f"--command: {argv[0]} failed ({reason})") from None
@@ -224,37 +247,3 @@ class Command:
                 "it must print one label a line"
             )
         return [line.strip() or None for line in lines]
-
-
-def digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-class Answers:
-    """Answers of one black box, kept on disk: what was asked once is never sent again.
-
-    Each answer is a small file ``folder/BOX/IMAGE.json``, named by the sha256 of the black box's
-    settings and of the PNG, and appears whole or not at all; a killed run loses one batch at most.
-    """
-
-    def __init__(self, box: Endpoint | Command, folder: Path) -> None:
-        self.box, self.folder = box, folder / digest(box.identity.encode())[:16]
-        self.sent = 0
-
-    def of(self, images: Sequence[bytes], progress=lambda items: items) -> list[Answer]:
-        """The label of each PNG, in order; equal images are asked once."""
-        files = [self.folder / f"{digest(png)}.json" for png in images]
-        missing = {f: png for f, png in zip(files, images, strict=True) if not f.exists()}
-        if missing:  # not even the key is needed otherwise
-            self._ask(missing, progress)
-        return [json.loads(file.read_text())["answer"] for file in files]
-
-    def _ask(self, missing: dict[Path, bytes], progress) -> None:
-        heard = False
-        fresh = self.box.ask(list(missing.values()))
-        for number, (file, answer) in enumerate(zip(progress(missing), fresh, strict=True), 1):
-            heard = heard or answer is not None
-            if number == MUTE and not heard:
-                raise UserError(f"the first {MUTE} answers hold no label; check --label-path")
-            write_json(file, {"answer": answer})
-            self.sent += 1

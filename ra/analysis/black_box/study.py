@@ -12,7 +12,8 @@ import yaml
 from PIL import Image
 from torch import Tensor
 
-from ra.analysis.black_box.client import Answers, Command, Endpoint
+from ra.analysis.black_box.cache import AnswerCache
+from ra.analysis.black_box.client import Command, Endpoint
 from ra.analysis.black_box.sheet import write_sheet
 from ra.analysis.restored import chosen_images, restored, task_of
 from ra.errors import UserError
@@ -77,8 +78,8 @@ def run_black_box(
                     common = {**keys, "index": index, "path": split.paths[index], "label": name}
                     rows += [{**common, "kind": kind} for kind in KINDS]
                     pictures += [png(shown[kind][position]) for kind in KINDS]
-    store = Answers(box, cache)
-    answers = store.of(pictures, lambda items: Progress(items, name="black box", unit="image"))
+    store = AnswerCache(box, cache)
+    answers = store.labels(pictures, lambda items: Progress(items, name="black box", unit="image"))
     table = pd.DataFrame(rows).assign(answer=answers)
     table["class"] = as_classes(table.answer, classes)
     held = agreement(table, against)

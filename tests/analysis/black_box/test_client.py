@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ra.analysis.black_box.client import Answers, Command, Endpoint, follow
+from ra.analysis.black_box.cache import AnswerCache
+from ra.analysis.black_box.client import Command, Endpoint, follow
 from ra.cli import _parser
 from ra.cli.black_box import _box
 from ra.errors import UserError
@@ -73,14 +74,14 @@ def endpoint(server, **settings) -> Endpoint:
 
 
 def test_an_endpoint_gets_the_png_and_gives_its_label(server):
-    assert list(endpoint(server).ask([b"png-1", b"png-2"])) == ["cat", "cat"]
+    assert list(endpoint(server).classify([b"png-1", b"png-2"])) == ["cat", "cat"]
     assert [body for _, _, body in server.requests] == [b"png-1", b"png-2"]
     assert server.requests[0][1]["Content-Type"] == "image/png"
 
 
 def test_an_image_goes_as_base64_in_json_or_as_a_form_field(server):
-    list(endpoint(server, body='{"a": {"content": "{image}"}, "n": 1}').ask([b"\x89PNG"]))
-    list(endpoint(server, field="picture").ask([b"\x89PNG"]))
+    list(endpoint(server, body='{"a": {"content": "{image}"}, "n": 1}').classify([b"\x89PNG"]))
+    list(endpoint(server, field="picture").classify([b"\x89PNG"]))
     sent = json.loads(server.requests[0][2])
     assert base64.b64decode(sent["a"]["content"]) == b"\x89PNG" and sent["n"] == 1
     assert b'name="picture"' in server.requests[1][2] and b"\x89PNG" in server.requests[1][2]
@@ -92,46 +93,46 @@ OK = (200, {}, {"labels": [{"name": "cat"}]})
 @pytest.mark.parametrize("trouble", [(503, {}, b""), (429, {}, b""), (500, {}, b"oops"), 1.0])
 def test_trouble_that_passes_is_waited_for(server, trouble):
     server.script = [trouble, OK]
-    assert list(endpoint(server).ask([b"x"])) == ["cat"]
+    assert list(endpoint(server).classify([b"x"])) == ["cat"]
     assert len(server.requests) == 2
 
 
 def test_pauses_grow(server):
     server.script = [(503, {}, b"")] * 3 + [OK]
-    list(endpoint(server, backoff_s=0.1).ask([b"x"]))
+    list(endpoint(server, backoff_s=0.1).classify([b"x"]))
     gaps = [b - a for a, b in zip(server.times, server.times[1:], strict=False)]
     assert gaps[1] > 0.19 and gaps[2] > 0.39
 
 
 def test_retry_after_is_heeded(server):
     server.script = [(429, {"Retry-After": "1"}, b""), OK]
-    list(endpoint(server).ask([b"x"]))
+    list(endpoint(server).classify([b"x"]))
     assert server.times[1] - server.times[0] >= 1
 
 
 def test_the_rate_is_kept(server):
-    list(endpoint(server, per_second=20).ask([b"1", b"2", b"3", b"4"]))
+    list(endpoint(server, per_second=20).classify([b"1", b"2", b"3", b"4"]))
     assert server.times[-1] - server.times[0] >= 3 / 20 - 0.02
 
 
 def test_after_the_last_try_it_says_what_to_do(server):
     server.script = [(503, {}, b"")]
     with pytest.raises(UserError, match="answers 503; gave up after 3 tries; answers so far are"):
-        list(endpoint(server, retries=2).ask([b"x"]))
+        list(endpoint(server, retries=2).classify([b"x"]))
     assert len(server.requests) == 3
 
 
 def test_a_server_that_never_answers_is_given_up(server):
     server.script = [0.6]
     with pytest.raises(UserError, match="gave up after 2 tries"):
-        list(endpoint(server, timeout_s=0.2, retries=1).ask([b"x"]))
+        list(endpoint(server, timeout_s=0.2, retries=1).classify([b"x"]))
 
 
 def test_a_refusal_ends_at_once_and_hides_the_key(server, monkeypatch):
     monkeypatch.setenv("BOX_KEY", KEY)
     server.script = [(401, {}, f"bad key {KEY}".encode())]
     with pytest.raises(UserError, match=r"answers 401 \(bad key \*\*\*\)"):
-        list(endpoint(server, key_env="BOX_KEY").ask([b"x"]))
+        list(endpoint(server, key_env="BOX_KEY").classify([b"x"]))
     assert len(server.requests) == 1
 
 
@@ -139,8 +140,8 @@ def test_the_key_goes_in_its_header_whatever_netrc_says(server, monkeypatch, tmp
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login someone password else\n")
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     monkeypatch.setenv("BOX_KEY", KEY)
-    list(endpoint(server, key_env="BOX_KEY").ask([b"x"]))
-    list(endpoint(server, key_env="BOX_KEY", key_header="X-Key", key_prefix="").ask([b"x"]))
+    list(endpoint(server, key_env="BOX_KEY").classify([b"x"]))
+    list(endpoint(server, key_env="BOX_KEY", key_header="X-Key", key_prefix="").classify([b"x"]))
     assert server.requests[0][1]["Authorization"] == f"Bearer {KEY}"
     assert server.requests[1][1]["X-Key"] == KEY
     assert "Authorization" not in server.requests[1][1]
@@ -150,21 +151,21 @@ def test_a_redirect_is_not_followed(server, monkeypatch):
     monkeypatch.setenv("BOX_KEY", KEY)
     server.script = [(307, {"Location": server.url + "/elsewhere"}, b"")]
     with pytest.raises(UserError, match="answers 307"):
-        list(endpoint(server, key_env="BOX_KEY").ask([b"x"]))
+        list(endpoint(server, key_env="BOX_KEY").classify([b"x"]))
     assert len(server.requests) == 1
 
 
 def test_no_key_no_request(server, monkeypatch):
     monkeypatch.delenv("BOX_KEY", raising=False)
     with pytest.raises(UserError, match="BOX_KEY: not set"):
-        list(endpoint(server, key_env="BOX_KEY").ask([b"x"]))
+        list(endpoint(server, key_env="BOX_KEY").classify([b"x"]))
     assert not server.requests
 
 
 def test_an_answer_that_is_no_json_is_shown(server):
     server.script = [(200, {}, b"<html>login</html>")]
     with pytest.raises(UserError, match="answers no JSON .<html>login"):
-        list(endpoint(server).ask([b"x"]))
+        list(endpoint(server).classify([b"x"]))
 
 
 @pytest.mark.parametrize(
@@ -192,31 +193,31 @@ def test_a_path_leads_to_a_label_or_to_none():
 
 
 def test_what_was_asked_is_never_sent_again(server, tmp_path):
-    first = Answers(endpoint(server), tmp_path)
-    assert first.of([b"1", b"2", b"1"]) == ["cat", "cat", "cat"] and first.sent == 2
+    first = AnswerCache(endpoint(server), tmp_path)
+    assert first.labels([b"1", b"2", b"1"]) == ["cat", "cat", "cat"] and first.sent == 2
     server.script = [(200, {}, {"labels": [{"name": "dog"}]})]
-    again = Answers(endpoint(server, retries=9), tmp_path)
-    assert again.of([b"2", b"3", b"1"]) == ["cat", "dog", "cat"] and again.sent == 1
+    again = AnswerCache(endpoint(server, retries=9), tmp_path)
+    assert again.labels([b"2", b"3", b"1"]) == ["cat", "dog", "cat"] and again.sent == 1
     assert len(server.requests) == 3
-    other = Answers(Endpoint(server.url + "2", "labels.0.name"), tmp_path)
-    assert other.of([b"1"]) == ["dog"], "another endpoint has its own answers"
+    other = AnswerCache(Endpoint(server.url + "2", "labels.0.name"), tmp_path)
+    assert other.labels([b"1"]) == ["dog"], "another endpoint has its own answers"
 
 
 def test_a_run_that_fails_keeps_the_answers_it_paid_for(server, tmp_path):
     server.script = [OK, OK, (403, {}, b"quota")]
     with pytest.raises(UserError, match="403 .quota"):
-        Answers(endpoint(server), tmp_path).of([b"1", b"2", b"3", b"4"])
+        AnswerCache(endpoint(server), tmp_path).labels([b"1", b"2", b"3", b"4"])
     server.script = [OK]
-    again = Answers(endpoint(server), tmp_path)
-    again.of([b"1", b"2", b"3", b"4"])
+    again = AnswerCache(endpoint(server), tmp_path)
+    again.labels([b"1", b"2", b"3", b"4"])
     assert again.sent == 2
 
 
 def test_kept_answers_need_neither_key_nor_server(server, tmp_path, monkeypatch):
     monkeypatch.setenv("BOX_KEY", KEY)
-    Answers(endpoint(server, key_env="BOX_KEY"), tmp_path).of([b"1"])
+    AnswerCache(endpoint(server, key_env="BOX_KEY"), tmp_path).labels([b"1"])
     monkeypatch.delenv("BOX_KEY")
-    assert Answers(endpoint(server, key_env="BOX_KEY"), tmp_path).of([b"1"]) == ["cat"]
+    assert AnswerCache(endpoint(server, key_env="BOX_KEY"), tmp_path).labels([b"1"]) == ["cat"]
     for file in tmp_path.rglob("*"):
         assert file.is_dir() or KEY not in file.read_text()
 
@@ -224,7 +225,7 @@ def test_kept_answers_need_neither_key_nor_server(server, tmp_path, monkeypatch)
 def test_a_wrong_path_is_noticed_after_three_images(server, tmp_path):
     box = Endpoint(server.url, "labels.0.title", per_second=1000)
     with pytest.raises(UserError, match="check --label-path"):
-        Answers(box, tmp_path).of([bytes([k]) for k in range(9)])
+        AnswerCache(box, tmp_path).labels([bytes([k]) for k in range(9)])
     assert len(server.requests) <= 4
 
 
@@ -238,7 +239,7 @@ def test_a_program_gets_files_in_batches_and_no_shell(tmp_path):
     path = program(tmp_path, "for f in files[1:]: print(files[0], open(f).read(), len(files))")
     box = Command((sys.executable, str(path), "$(touch x); a b", "{files}"), batch=2)
     wanted = [f"$(touch x); a b {k} {n}" for k, n in ((1, 3), (2, 3), (3, 2))]
-    assert list(box.ask([b"1", b"2", b"3"])) == wanted
+    assert list(box.classify([b"1", b"2", b"3"])) == wanted
 
 
 @pytest.mark.parametrize(
@@ -253,12 +254,12 @@ def test_a_program_that_fails_is_named(tmp_path, text, message):
     path = program(tmp_path, text)
     box = Command((sys.executable, str(path), "{files}"), timeout_s=2)
     with pytest.raises(UserError, match=message):
-        list(box.ask([b"1", b"2"]))
+        list(box.classify([b"1", b"2"]))
 
 
 def test_a_program_that_is_not_there_is_named():
     with pytest.raises(UserError, match="no-such-program failed"):
-        list(Command(("no-such-program", "{files}")).ask([b"1"]))
+        list(Command(("no-such-program", "{files}")).classify([b"1"]))
     with pytest.raises(UserError, match="holds no {files}"):
         Command(("program",))
 
@@ -266,9 +267,9 @@ def test_a_program_that_is_not_there_is_named():
 def test_a_changed_program_or_model_is_asked_anew(tmp_path):
     path = program(tmp_path, "for f in files: print('old')")
     box = Command((sys.executable, str(path), "{files}"))
-    assert Answers(box, tmp_path / "kept").of([b"1"]) == ["old"]
+    assert AnswerCache(box, tmp_path / "kept").labels([b"1"]) == ["old"]
     program(tmp_path, "for f in files: print('new')")
-    assert Answers(box, tmp_path / "kept").of([b"1"]) == ["new"]
+    assert AnswerCache(box, tmp_path / "kept").labels([b"1"]) == ["new"]
 
 
 def test_the_flags_of_the_command_line_reach_the_endpoint():
