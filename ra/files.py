@@ -91,3 +91,9 @@ def write_text(path: Path | str, text: str) -> None:
 def write_json(path: Path | str, value: Any) -> None:
     """Write ``value`` to ``path`` as indented JSON, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def write_csv(path: Path | str, table: Any, **options: Any) -> None:
+    """Write a pandas ``table`` to ``path`` without its index, whole or not at all."""
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False, **options)

@@ -128,8 +128,12 @@ def _average(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def shown(table: pd.DataFrame, name: str, decimals: int = 1, sign: str = "") -> pd.Series:
-    """``value [low, high]`` as text; empty where there is no value."""
-    numbers = zip(*(table[f"{name}{end}"] for end in ("", "_low", "_high")), strict=True)
+    """``value [low, high]`` as text; empty where there is no value.
+
+    The limits are the columns NAME_low and NAME_high, or low and high.
+    """
+    prefix = f"{name}_" if f"{name}_low" in table else ""
+    numbers = zip(table[name], table[f"{prefix}low"], table[f"{prefix}high"], strict=True)
     style = f"{sign}.{decimals}f"
     texts = [f"{v:{style}} [{low:{style}}, {high:{style}}]" for v, low, high in numbers]
     return pd.Series(texts, index=table.index, dtype=object).where(table[name].notna(), "")

@@ -129,7 +129,7 @@ def _add_sheet(commands) -> None:
     )
     p.add_argument("--sheet", type=Path, required=True, metavar="FILE", help="sheet.csv, filled in")
     p.add_argument("--key", type=Path, required=True, metavar="FILE", help="key.csv beside it")
-    save_dir_flag(p, "for judged.csv and judged.md")
+    save_dir_flag(p, "for preferences.csv and preferences.md")
 
 
 def _sheet(o) -> None:
@@ -150,7 +150,7 @@ def _add_predict_label(commands) -> None:
 
 
 def _predict_label(o) -> None:
-    from ra.analysis.restored import predict_labels
+    from ra.analysis.black_box.predict_label import predict_labels
 
     with device(o).use() as where:
         for name in predict_labels(o.recognizer, o.files, where):

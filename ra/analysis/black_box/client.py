@@ -120,7 +120,7 @@ class Endpoint:
                 if status not in RETRIED:
                     return status, body
                 trouble, pause = f"answers {status}", wanted or pause
-            except (RequestException, HTTPError, TimeoutError) as error:
+            except (RequestException, HTTPError, TimeoutError, ValueError, OverflowError) as error:
                 trouble = type(error).__name__
             if number < self.retries:
                 time.sleep(pause)
@@ -233,7 +233,9 @@ class Command:
     def _call(self, files: list[str]) -> list[Answer]:
         argv = [w for word in self.argv for w in (files if word == "{files}" else [word])]
         try:
-            run = subprocess.run(argv, capture_output=True, timeout=self.timeout_s, text=True, errors="replace")
+            run = subprocess.run(
+                argv, capture_output=True, timeout=self.timeout_s, text=True, errors="replace"
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             reason = type(error).__name__
             raise UserError(f"--command: {argv[0]} failed ({reason})") from None

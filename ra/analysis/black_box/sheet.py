@@ -1,4 +1,4 @@
-"""A sheet for people: which of two answers describes the picture? Blind, and read back."""
+"""A sheet for people: which of two answers describes the picture? Blind, and tested when filled."""
 
 from __future__ import annotations
 
@@ -13,49 +13,50 @@ from scipy.stats import binomtest
 
 from ra.errors import UserError
 from ra.evaluation.evaluate import accuracy
-from ra.files import atomic, write_text
+from ra.files import atomic, write_csv
+from ra.reporting.tables import write_markdown
 
 MAGNIFIED = 256  # least side of a picture for people, pixels
 VERDICTS = ("1", "2", "both", "neither")
+IDENTITY = ["task", "training_r", "lambda", "index"]
 
 
 def write_sheet(
-    table: pd.DataFrame, pictures: Sequence[bytes], judged: int, seed: int, save_dir: Path
+    table: pd.DataFrame, pictures: Sequence[bytes], items: int, seed: int, save_dir: Path
 ) -> None:
     """Write sheet.csv (to be filled in), key.csv (not to be looked at) and the clean pictures.
 
-    On the sheet are images on which the black box answers differently for plain and for RA P, in
-    random order; which answer is the first is drawn too. A person who sees picture and answers
+    The sheet has images for which the answers to plain and recognition-aware processing differ,
+    in random order; which answer is the first is drawn too. A person who sees picture and answers
     writes 1, 2, both or neither into ``better``.
 
     Args:
-        table: a row per picture: task, training_r, lambda, index, kind, answer.
+        table: a row per picture: IDENTITY, kind, answer.
         pictures: PNGs in the table's order.
+        items: images on the sheet, at most.
     """
     draw = np.random.default_rng(seed)
     table = table.assign(row=range(len(table)))
-    wide = table.pivot(
-        index=["task", "training_r", "lambda", "index"], columns="kind", values=["answer", "row"]
-    )
+    wide = table.pivot(index=IDENTITY, columns="kind", values=["answer", "row"])
     answers = wide["answer"].fillna("")
     differing = wide[answers.plain != answers.ra]
-    differing = differing.iloc[draw.permutation(len(differing))[:judged]]
+    differing = differing.iloc[draw.permutation(len(differing))[:items]]
     sheet, key = [], []
     for number, (identity, row) in enumerate(differing.iterrows(), 1):
         item = f"{number:03d}"
         kinds = ["plain", "ra"] if draw.random() < 0.5 else ["ra", "plain"]
-        first, second = (row["answer", kind] for kind in kinds)
-        sheet.append({"item": item, "picture": f"pictures/{item}.png"})
-        sheet[-1] |= {"answer_1": first, "answer_2": second, "better": ""}
-        key.append(
-            {"item": item, "first": kinds[0], **dict(zip(wide.index.names, identity, strict=True))}
-        )
+        first, second = (_harmless(row["answer", kind]) for kind in kinds)
+        sheet.append([item, f"pictures/{item}.png", first, second, ""])
+        key.append([item, kinds[0], *identity])
         _magnify(pictures[int(row["row", "clean"])], save_dir / "pictures" / f"{item}.png")
     columns = ["item", "picture", "answer_1", "answer_2", "better"]
-    names = ["item", "first", *wide.index.names]
-    for name, rows, head in (("sheet", sheet, columns), ("key", key, names)):
-        with atomic(save_dir / f"{name}.csv") as temporary:
-            pd.DataFrame(rows, columns=head).to_csv(temporary, index=False)
+    write_csv(save_dir / "sheet.csv", pd.DataFrame(sheet, columns=columns))
+    write_csv(save_dir / "key.csv", pd.DataFrame(key, columns=["item", "first", *IDENTITY]))
+
+
+def _harmless(answer: object) -> object:
+    """``answer``, behind an apostrophe where a spreadsheet would run it as a formula."""
+    return f"'{answer}" if isinstance(answer, str) and answer[:1] in tuple("=+-@\t\r\n") else answer
 
 
 def _magnify(png: bytes, path: Path) -> None:
@@ -67,16 +68,15 @@ def _magnify(png: bytes, path: Path) -> None:
 
 
 def read_sheet(sheet: Path, key: Path) -> pd.DataFrame:
-    """Verdicts of a filled sheet, unblinded: task, training_r, lambda, index, better.
+    """Verdicts of a filled sheet, unblinded: IDENTITY and better.
 
     ``better`` is plain, ra, both or neither; items left empty are left out.
 
     Raises:
         UserError: a file that is not the sheet or the key, or an entry that is no verdict.
     """
-    filled, secret = (_read(path, needed) for path, needed in ((sheet, "better"), (key, "first")))
-    unknown = set(filled.item) ^ set(secret.item)
-    if unknown or filled.item.duplicated().any():
+    filled, secret = _read(sheet, "better"), _read(key, "first")
+    if set(filled.item) ^ set(secret.item) or filled.item.duplicated().any():
         raise UserError(f"{sheet}: its items are not those of {key}; was it made by the same run?")
     both = secret.merge(filled[["item", "better"]], on="item", how="inner")
     both["better"] = both.better.str.strip().str.lower()
@@ -104,30 +104,28 @@ def _read(path: Path, column: str) -> pd.DataFrame:
     return frame
 
 
-def judge(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Per task (and for all): how often RA was judged better, among those where one was.
+def preferences(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """How often people preferred recognition-aware processing, per task and for all.
 
     Returns:
-        task, ra, plain, both, neither (items), value (% RA of those with a winner) with its 95 %
+        task, ra, plain, both, neither (items), value (% ra of those with a winner) with its 95 %
         Wilson interval, n, and p of the exact two-sided sign test.
     """
-    parts = [*verdicts.groupby("task", sort=False), ("all", verdicts)]
     rows = []
-    for task, part in parts:
+    for task, part in [*verdicts.groupby("task", sort=False), ("all", verdicts)]:
         counts = {name: int((part.better == name).sum()) for name in ("ra", "plain")}
+        decided = sum(counts.values())
         counts |= {name: int((part.better == name).sum()) for name in ("both", "neither")}
-        decided = part[part.better.isin(["ra", "plain"])]
-        row = {"task": task, **counts, "n": len(decided)}
-        if len(decided):
-            row |= accuracy((decided.better == "ra").astype(int))
-            row["p"] = binomtest(counts["ra"], len(decided)).pvalue
+        row = {"task": task, **counts, "n": decided}
+        if decided:
+            won = part.better[part.better.isin(["ra", "plain"])] == "ra"
+            row |= accuracy(won.astype(int)) | {"p": binomtest(counts["ra"], decided).pvalue}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def run_sheet(sheet: Path, key: Path, save_dir: Path) -> None:
-    """Write judged.csv and judged.md from a filled sheet."""
-    table = judge(read_sheet(sheet, key))
-    with atomic(save_dir / "judged.csv") as temporary:
-        table.to_csv(temporary, index=False)
-    write_text(save_dir / "judged.md", table.to_markdown(index=False, floatfmt=".3g") + "\n")
+    """Write preferences.csv and preferences.md from a filled sheet."""
+    table = preferences(read_sheet(sheet, key))
+    write_csv(save_dir / "preferences.csv", table)
+    write_markdown(table, save_dir / "preferences.md", floatfmt=".3g")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ra.analysis.boundaries.survey import Answers, Survey, similarities, survey_recognizers
-from ra.analysis.restored import chosen_images, restored, task_of
+from ra.analysis.outputs import draw_images, outputs, shared_task
 from ra.errors import UserError
 from ra.files import atomic
 from ra.jobs.common import Device, Source, judge
@@ -39,7 +39,8 @@ def run_boundaries(
         images: validation images, drawn by the survey's seed.
         planes: of these, how many get a plane; distances and gradients are taken at all.
     """
-    header, task = task_of([aware, plain])
+    headers, task = shared_task([aware, plain], also=["dataset"])
+    header = headers[0]
     split = source.open("val")
     with device.use() as where:
         known = dict(judge(name, split.info) for name in recognizers)
@@ -50,9 +51,9 @@ def run_boundaries(
             raise UserError(f"--recognizers: {training_r}, with which {aware} was trained, is not")
         if len(known) < 2:
             raise UserError("--recognizers: one R has nothing to be compared with; give two")
-        chosen = chosen_images(len(split), images, survey.seed)
-        parts = list(restored(split, task, [plain, aware], chosen, where))
-        points = [torch.cat([outputs[k] for _, outputs in parts]).clone() for k in range(2)]
+        chosen = draw_images(len(split), images, survey.seed)
+        parts = list(outputs(split, task, [plain, aware], chosen, where))
+        points = [torch.cat([made[k] for _, made in parts]).clone() for k in range(2)]
         label = torch.cat([batch.label for batch, _ in parts]).clone()
         bar = partial(Progress, name="boundaries", unit="R")
         answers = survey_recognizers(known, training_r, *points, label, survey, planes, bar)

@@ -23,7 +23,8 @@ from ra.evaluation.evaluate import mean
 
 DIRECTIONS = ("ra", "random", "gradient")
 MEASURES = ("region_agreement", *(f"distance_rho_{d}" for d in DIRECTIONS), "gradient_cosine")
-BATCH = 256  # points an R answers at once
+BATCH = 256  # points that a recognizer classifies at once
+GRADIENT_BATCH = 32  # images whose gradients are taken at once: a few GB at 224 px
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def random_orthogonal(direction: Tensor, seed: int) -> Tensor:
 def loss_gradient(recognizer: nn.Module, images: Tensor, label: Tensor) -> Tensor:
     """Gradient of each image's cross-entropy with respect to the image, (N, 3, H, W)."""
     parts = []
-    for part, wanted in zip(images.split(BATCH), label.split(BATCH), strict=True):
+    for part, wanted in zip(images.split(GRADIENT_BATCH), label.split(GRADIENT_BATCH), strict=True):
         part = part.detach().clone().requires_grad_(True)
         loss = F.cross_entropy(recognizer(part), wanted, reduction="sum")
         parts.append(torch.autograd.grad(loss, part)[0])

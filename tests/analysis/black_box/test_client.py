@@ -1,10 +1,12 @@
 """Black boxes: a real local HTTP server that fails, stalls and limits; programs; kept answers."""
 
 import base64
+import gzip
 import json
 import sys
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -22,7 +24,8 @@ KEY = "secret-7f3a"
 class Server:
     """Answers each POST with the next of ``script``, then with the last one for ever.
 
-    A script's entry is (status, headers, body), or a number of seconds to say nothing.
+    A script's entry is (status, headers, body), a number of seconds to say nothing, or a function
+    that writes to the connection itself.
     """
 
     def __init__(self) -> None:
@@ -35,9 +38,10 @@ class Server:
         self.times.append(time.monotonic())
         self.requests.append((handler.path, dict(handler.headers), body))
         entry = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if callable(entry):
+            return entry(handler.wfile.write)
         if not isinstance(entry, tuple):
-            time.sleep(entry)
-            return
+            return time.sleep(entry)
         status, headers, content = entry
         content = content if isinstance(content, bytes) else json.dumps(content).encode()
         handler.send_response(status)
@@ -182,6 +186,72 @@ def test_bad_settings_are_refused_before_anything_is_sent(settings, message):
     with pytest.raises(UserError, match=message) as caught:
         Endpoint(label_path="label", **settings)
     assert "pw" not in str(caught.value)
+
+
+def test_a_key_is_hidden_before_a_message_is_cut_and_in_labels(server, monkeypatch):
+    monkeypatch.setenv("BOX_KEY", KEY)
+    server.script = [(401, {}, b"x" * 155 + KEY.encode()), (200, {}, {"labels": [{"name": KEY}]})]
+    with pytest.raises(UserError, match="answers 401") as caught:
+        list(endpoint(server, key_env="BOX_KEY").classify([b"x"]))
+    assert KEY[:4] not in str(caught.value)
+    assert list(endpoint(server, key_env="BOX_KEY").classify([b"x"])) == ["***"]
+
+
+def drip(*parts: bytes):
+    """Sends the parts one by one, 0.1 s apart, until the other side hangs up."""
+
+    def answer(write) -> None:
+        with suppress(OSError):
+            for part in parts:
+                write(part)
+                time.sleep(0.1)
+
+    return answer
+
+
+START = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize("where", ["headers", "body"])
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(server, where):
+    start = START if where == "headers" else START + b"Content-Length: 99\r\n\r\n"
+    server.script = [drip(start, *[b"x"] * 15)]
+    begin = time.monotonic()
+    with pytest.raises(UserError, match="TimeoutError; gave up after 1 tries"):
+        list(endpoint(server, timeout_s=0.3, retries=0).classify([b"x"]))
+    assert time.monotonic() - begin < 1
+
+
+def zipped(size: int) -> tuple:
+    return (200, {"Content-Encoding": "gzip"}, gzip.compress(b" " * size))
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (drip(START + b"\r\n", b"x" * 3_000_000), "answers more than 1,000,000 bytes"),
+        (zipped(50_000_000), "answers more than 1,000,000 bytes"),
+        ((200, {"Content-Encoding": "gzip"}, b"nothing"), "DecodeError; gave up"),
+        ((200, {}, b"[" * 200_000), "answers no JSON"),
+        ((200, {}, b'{"labels": [{"name": "\\ud800"}]}'), "answers a label that is no text"),
+        ((200, {}, b"\xff\x00\x1b[2J"), "answers no JSON"),
+        ((503, {"Retry-After": "9" * 5000}, b""), "ValueError; gave up"),
+        ((200, {"Retry-After": "soon"}, b""), "InvalidHeader; gave up"),
+    ],
+)
+def test_a_hostile_answer_is_one_line_and_is_not_kept(server, tmp_path, answer, message):
+    server.script = [answer]
+    box = endpoint(server, retries=0, timeout_s=2)
+    with pytest.raises(UserError, match=message) as caught:
+        AnswerCache(box, tmp_path).labels([b"x"])
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 300
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_compressed_answer_is_read(server):
+    whole = gzip.compress(json.dumps(OK[2]).encode())
+    server.script = [(200, {"Content-Encoding": "gzip"}, whole)]
+    assert list(endpoint(server).classify([b"x"])) == ["cat"]
 
 
 def test_a_path_leads_to_a_label_or_to_none():

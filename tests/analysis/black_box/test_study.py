@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ra.analysis.black_box.sheet import judge, read_sheet
-from ra.analysis.black_box.study import agreement, as_classes, as_markdown
+from ra.analysis.black_box.sheet import preferences, read_sheet, write_sheet
+from ra.analysis.black_box.study import agreement, as_classes, png, readable
 from ra.cli import main
 from ra.errors import UserError
 from ra.models.checkpoints import save_model
@@ -51,7 +51,7 @@ def test_the_paired_test_counts_images_on_which_one_alone_agrees():
     plain = ["b"] * 10 + ["a"] * 2 + ["a"] * 8
     held = agreement(answered(ra, plain, ra), ["label"]).set_index("kind")
     assert held.p["ra"] == pytest.approx(0.0386, abs=1e-4)  # 2 * P(X <= 2), X ~ Bin(12, 1/2)
-    assert "10 : 2" in as_markdown(held.reset_index())
+    assert readable(held.reset_index())["only RA : only plain"].tolist() == ["10 : 2"]
 
 
 def test_answers_are_mapped_to_classes(tmp_path):
@@ -118,6 +118,15 @@ def test_the_sheet_shows_differing_answers_and_not_which_is_whose(study):
             assert min(picture.size) >= 256
 
 
+def test_a_sheet_holds_no_formula(tmp_path):
+    answers = {"clean": "a", "plain": "=1+1", "ra": "@x"}
+    table = pd.DataFrame({"kind": answers.keys(), "answer": answers.values()})
+    table = table.assign(task="sr", training_r="r", index=0, **{"lambda": 0.1})
+    write_sheet(table, [png(torch.zeros(3, 4, 4))] * 3, items=1, seed=0, save_dir=tmp_path)
+    sheet = pd.read_csv(tmp_path / "sheet.csv")
+    assert {sheet.answer_1[0], sheet.answer_2[0]} == {"'=1+1", "'@x"}
+
+
 def test_a_filled_sheet_is_unblinded_and_tested(tmp_path):
     key = pd.DataFrame({"item": ["001", "002", "003", "004"], "first": ["ra", "plain", "ra", "ra"]})
     key = key.assign(task="sr", index=range(4))
@@ -126,13 +135,13 @@ def test_a_filled_sheet_is_unblinded_and_tested(tmp_path):
     filled.to_csv(tmp_path / "sheet.csv", index=False)
     verdicts = read_sheet(tmp_path / "sheet.csv", tmp_path / "key.csv")
     assert verdicts.better.tolist() == ["ra", "ra", "both"]
-    found = judge(verdicts).set_index("task").loc["all"]
+    found = preferences(verdicts).set_index("task").loc["all"]
     assert (found.ra, found.plain, found.both, found.n) == (2, 0, 1, 2)
     assert found.value == 100 and found.p == 0.5
     files = [str(tmp_path / name) for name in ("sheet.csv", "key.csv")]
     words = ["black-box-sheet", "--sheet", files[0], "--key", files[1]]
     assert main([*words, "--save-dir", str(tmp_path)]) == 0
-    assert (tmp_path / "judged.md").read_text().startswith("|")
+    assert (tmp_path / "preferences.md").read_text().startswith("|")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +167,7 @@ def test_a_sheet_that_nobody_filled_has_no_winner(tmp_path):
         frame.drop(columns="better" if name == "key" else "first").to_csv(
             tmp_path / f"{name}.csv", index=False
         )
-    found = judge(read_sheet(tmp_path / "sheet.csv", tmp_path / "key.csv"))
+    found = preferences(read_sheet(tmp_path / "sheet.csv", tmp_path / "key.csv"))
     assert found.n.tolist() == [0] and found.task.tolist() == ["all"]
 
 

@@ -77,6 +77,13 @@ def test_the_gradient_is_that_of_each_image_alone(noise):
     assert torch.cosine_similarity(together[0].flatten(), noise[0].flatten(), dim=0) > 0.999
 
 
+def test_gradients_are_taken_of_batches_that_fit(noise):
+    r, sizes = HalfSpace(noise[0], 0.0), []
+    r.register_forward_hook(lambda _, given, __: sizes.append(len(given[0])))
+    loss_gradient(r, torch.zeros(70, *SHAPE), torch.zeros(70, dtype=torch.long))
+    assert sizes == [32, 32, 6]
+
+
 def surveyed(others: dict[str, nn.Module], noise):
     generator = torch.Generator().manual_seed(0)
     plain = torch.rand(6, *SHAPE, generator=generator) * 0.2
