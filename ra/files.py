@@ -82,6 +82,11 @@ def alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def escaped(path: Path | str) -> str:
+    """``path`` for messages and tables; bytes that are not UTF-8 are escaped, as in caf\\xe9."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write ``text`` to ``path`` as UTF-8, whole or not at all."""
     with atomic(path) as temporary:
