@@ -1,8 +1,11 @@
 """Imports go one way: data and models, objectives, training, results, jobs, command line."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from helpers import ROOT
 
 # From the ground up. A module imports from its own layer and those above it in this list.
@@ -66,6 +69,29 @@ def test_imports_have_no_circles():
         for name in leaves:
             del graph[name]
     assert graph == {}
+
+
+def test_how_a_cpu_computes_faster_is_known_behind_one_door_only():
+    users = {name for name, path in modules().items() if "ra.runtime.cpu" in imported(name, path)}
+    assert users == {"ra.runtime.devices"}
+
+
+@pytest.mark.parametrize(
+    ("modules", "heavy"),
+    [
+        ("ra.cli", {"torch", "pandas", "numpy"}),
+        ("ra.data.prepare", {"torch", "pandas"}),
+        ("ra.reporting.significance", {"torch", "matplotlib"}),
+        (
+            "ra.training.loop, ra.models.recognizers",
+            {"torchvision", "timm", "torchmetrics", "matplotlib", "scipy", "mlflow"},
+        ),
+    ],
+)
+def test_a_command_imports_what_it_needs_only(modules, heavy):
+    code = f"import sys, {modules}; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert heavy & set(run.stdout.split()) == set()
 
 
 def test_mlflow_is_imported_in_the_trackings_store_side_only():

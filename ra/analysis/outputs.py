@@ -14,7 +14,7 @@ from ra.data.degradations import VALIDATION, build_task, no_processing
 from ra.data.splits import Batch, Crops
 from ra.errors import UserError
 from ra.models.checkpoints import load_processor, read_header
-from ra.runtime.cpu import placed
+from ra.runtime.devices import placed
 
 
 def shared_task(files: Sequence[Path], also: Sequence[str] = ()) -> tuple[list[dict], Any]:

@@ -11,8 +11,7 @@ from ra.bench.scene import Options, Work, objective_of, prepared, recognizer_of
 from ra.data.degradations import build_task
 from ra.data.splits import Crops, ImageSplit, loader, validation_keys
 from ra.evaluation.evaluate import evaluate
-from ra.runtime.cpu import placed
-from ra.runtime.devices import autocast
+from ra.runtime.devices import autocast, placed
 
 TARGET = 1.1
 

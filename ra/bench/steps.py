@@ -12,18 +12,17 @@ from ra.bench.measure import spread
 from ra.bench.scene import Options, Work, objective_of, repeated, resident
 from ra.bench.training import place
 from ra.data.splits import Batch
-from ra.runtime.cpu import FirstConv2d, NarrowConv2d, PackedConv2d, VectorPReLU
 from ra.runtime.devices import autocast
 from ra.training.objectives import Objective
 
-# Ours without one of the modules of ra.runtime.cpu: class -> torch's own.
-WITHOUT = {
-    "weights packed at each call": {PackedConv2d: nn.Conv2d},
-    "torch's first convolution": {FirstConv2d: nn.Conv2d},
-    "torch's last convolution": {NarrowConv2d: nn.Conv2d},
-    "torch's PReLU": {VectorPReLU: nn.PReLU},
-}
-VARIANTS = (*WITHOUT, "contiguous", "loop Adam", "bf16", "folded batch norm", "compiled")
+VARIANTS = (
+    "torch's own modules",
+    "contiguous",
+    "loop Adam",
+    "bf16",
+    "folded batch norm",
+    "compiled",
+)
 
 
 def compare(options: Options, compiled: bool) -> list[dict[str, object]]:
@@ -65,16 +64,14 @@ def _way(
     if variant == "contiguous":
         for network in networks:
             network.to(options.device)
-    elif variant == "compiled":
-        processor, recognizer = (
-            torch.compile(network.to(options.device, memory_format=torch.channels_last))
-            for network in networks
-        )
-        objective.modules["processor"], objective.recognizer = processor, recognizer
+    elif variant in ("compiled", "torch's own modules"):
+        for network in networks:
+            network.to(options.device, memory_format=torch.channels_last)
+        if variant == "compiled":
+            compiled = [torch.compile(network) for network in networks]
+            objective.modules["processor"], objective.recognizer = compiled
     else:
         place(objective, options.device)
-    for network in networks:
-        _undo(network, WITHOUT.get(variant, {}))
     processor = objective.modules["processor"].train()
     optimizer = torch.optim.Adam(
         processor.parameters(), lr=1e-4, fused=variant != "loop Adam", foreach=False
@@ -86,12 +83,6 @@ def _way(
             _step(objective, optimizer, batch, options.device, precision)
 
     return run
-
-
-def _undo(network: nn.Module, classes: dict[type, type]) -> None:
-    for part in network.modules():
-        if type(part) in classes:
-            part.__class__ = classes[type(part)]
 
 
 def _step(objective: Objective, optimizer, batch: Batch, device, precision: str) -> None:

@@ -18,8 +18,7 @@ from ra.bench.scene import (
     training_schedule,
 )
 from ra.data.splits import Batch, Crops
-from ra.runtime.cpu import placed
-from ra.runtime.devices import autocast
+from ra.runtime.devices import autocast, placed
 from ra.tracking.journal import Journal
 from ra.training.loop import Schedule, optimizer_of, train
 from ra.training.objectives import Objective

@@ -16,8 +16,7 @@ from ra.data.degradations import no_processing
 from ra.data.splits import Batch, ahead
 from ra.progress import Progress, quiet
 from ra.registry import NO_RECOGNIZER
-from ra.runtime.cpu import placed
-from ra.runtime.devices import autocast
+from ra.runtime.devices import autocast, placed
 
 # Metrics of the image, which every R shares, and their units.
 QUALITY = {"psnr": "dB", "ssim": "1", "image_loss": "MSE"}

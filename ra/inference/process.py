@@ -26,7 +26,7 @@ from ra.data.images import EXTENSIONS, to_rgb
 from ra.errors import UserError
 from ra.files import atomic
 from ra.models.checkpoints import load_processor, read_header
-from ra.runtime.cpu import placed
+from ra.runtime.devices import placed
 
 TILE = 512  # side of a tile in input pixels, without its border
 GRID = 16  # tiles begin at multiples of it, so strides of up to 16 px fall as on the whole image

@@ -45,7 +45,7 @@ from ra.models.user_recognizer import pretrained_recognizer
 from ra.progress import Progress
 from ra.registry import NO_RECOGNIZER
 from ra.reporting.figures import write_heat_map, write_strip
-from ra.runtime.cpu import placed
+from ra.runtime.devices import placed
 from ra.training.loop import Runtime, Schedule, settings_of
 from ra.training.objectives import OBJECTIVES, Classification, canonical_mode
 

@@ -13,14 +13,17 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-import torchvision
 import yaml
 from torch import Tensor, nn
 
 from ra.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -150,7 +153,9 @@ def check_crop(recognizer: Recognizer, name: str, crop: int) -> None:
 
 def list_recognizers() -> list[str]:
     """Names of torchvision's classifiers; timm's come as ``timm:NAME``."""
-    return torchvision.models.list_models(module=torchvision.models)
+    from torchvision import models  # here: a second of imports that only its users pay
+
+    return models.list_models(module=models)
 
 
 def build_recognizer(
@@ -182,7 +187,9 @@ def build_recognizer(
 
 
 def _torchvision(arch: str, num_classes: int, weights: str, input_size: int | None) -> Recognizer:
-    known = torchvision.models.get_model_weights(arch)
+    from torchvision import models
+
+    known = models.get_model_weights(arch)
     options = {name: choice for name, choice in known.__members__.items() if _classifies(choice)}
     # GoogLeNet and Inception carry auxiliary heads that only their own training uses.
     auxiliary = arch in ("googlenet", "inception_v3")
@@ -191,13 +198,13 @@ def _torchvision(arch: str, num_classes: int, weights: str, input_size: int | No
         extra = {"aux_logits": False, "init_weights": True} if auxiliary else {}
         if arch.startswith("vit_") and side:
             extra["image_size"] = side
-        model = torchvision.models.get_model(arch, num_classes=num_classes, **extra)
+        model = models.get_model(arch, num_classes=num_classes, **extra)
         return Recognizer(model, num_classes, input_size=side)
     if weights not in options:
         raise unknown(f"weights of {arch}", weights, options)
     choice = options[weights]
     name = choice.url.rpartition("/")[2]
-    model = fetch_weights(lambda: torchvision.models.get_model(arch, weights=choice), name)
+    model = fetch_weights(lambda: models.get_model(arch, weights=choice), name)
     images = choice.transforms()
     mean, std = images.mean, images.std
     if auxiliary:
@@ -211,12 +218,12 @@ def _torchvision(arch: str, num_classes: int, weights: str, input_size: int | No
     return Recognizer(model, len(choice.meta["categories"]), mean, std, side)
 
 
-def _classifies(choice: torchvision.models.WeightsEnum) -> bool:
+def _classifies(choice: WeightsEnum) -> bool:
     """False for weights of features alone (vgg16's IMAGENET1K_FEATURES)."""
     return bool(choice.meta["categories"])
 
 
-def _side(choice: torchvision.models.WeightsEnum) -> int | None:
+def _side(choice: WeightsEnum) -> int | None:
     """The side (pixels) an architecture insists on; None where small images do as well."""
     # 33 px is the largest minimum of the fully convolutional ones; CIFAR-like crops pass.
     return choice.transforms().crop_size[0] if choice.meta["min_size"][0] > 33 else None

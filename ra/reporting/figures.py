@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
 from ra.files import atomic
+
+if TYPE_CHECKING:  # a table needs no torch
+    from torch import Tensor
 
 TILE = 192  # side of a magnified image in a strip, in pixels
 MARGIN = 6

@@ -27,17 +27,15 @@ NEIGHBOURS = 4  # pixels of a row that a narrow convolution computes at once
 PACKED_WEIGHTS = 2**16
 
 
-def placed(module: nn.Module, device: torch.device) -> nn.Module:
-    """``module`` itself on ``device``, channels last, and on a CPU computed by the modules above.
+def accelerate(module: nn.Module) -> None:
+    """Have the parts of ``module``, which is on a CPU, computed by the modules below.
 
-    What is to be fixed must be frozen before; parameters and their names stay as they are.
+    Freeze what is to be fixed before; parameters and their names stay as they are.
     """
-    module.to(device, memory_format=torch.channels_last)
-    if device.type == "cpu" and AVAILABLE:
+    if AVAILABLE:
         for part in module.modules():
             if (faster := _faster(part)) is not None:
                 part.__class__ = faster
-    return module
 
 
 def _faster(part: nn.Module) -> type[nn.Module] | None:

@@ -25,8 +25,7 @@ from ra.data.splits import Crops, TrainingKeys, ahead, loader
 from ra.errors import UserError
 from ra.files import atomic
 from ra.progress import Progress
-from ra.runtime.cpu import placed
-from ra.runtime.devices import autocast
+from ra.runtime.devices import autocast, placed
 from ra.runtime.distributed import ALONE, Team
 from ra.training.objectives import Objective
 

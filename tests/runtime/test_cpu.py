@@ -14,8 +14,8 @@ from ra.runtime.cpu import (
     NarrowConv2d,
     PackedConv2d,
     VectorPReLU,
-    placed,
 )
+from ra.runtime.devices import placed
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="torch's own modules stay on this machine")

@@ -13,7 +13,7 @@ from ra.data.images import BadImage, read_image
 from ra.errors import UserError
 from ra.models.checkpoints import load_recognizer
 from ra.models.recognizers import freeze
-from ra.runtime.cpu import placed
+from ra.runtime.devices import placed
 
 
 @torch.inference_mode()

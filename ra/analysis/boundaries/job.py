@@ -16,7 +16,7 @@ from ra.errors import UserError
 from ra.files import atomic
 from ra.jobs.common import Device, Source, judge
 from ra.progress import Progress
-from ra.runtime.cpu import placed
+from ra.runtime.devices import placed
 
 
 def run_boundaries(

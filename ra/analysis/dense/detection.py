@@ -23,7 +23,7 @@ from ra.errors import UserError, unknown
 from ra.models.checkpoints import read_model
 from ra.models.recognizers import IMAGENET_MEAN, IMAGENET_STD, SCRATCH, fetch_weights
 from ra.models.weights import fill
-from ra.runtime.cpu import placed
+from ra.runtime.devices import placed
 from ra.training.objectives import Objective
 
 TINY = "tiny"

@@ -40,7 +40,7 @@ from ra.jobs.common import (
 from ra.models.checkpoints import load_processor, read_header
 from ra.models.processors import build_processor
 from ra.registry import NO_RECOGNIZER
-from ra.runtime.cpu import placed
+from ra.runtime.devices import placed
 from ra.training.loop import Runtime, Schedule, settings_of
 from ra.training.objectives import Plain, canonical_mode
 
