@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ra.evaluation.evaluate import accuracy, mean
-from ra.evaluation.statistics import over_seeds
+from ra.evaluation.statistics import accuracy, mean, over_seeds
 from ra.files import atomic
 from ra.registry import NO_RECOGNIZER
 from ra.reporting.significance import compare_answers, read_answers, recognizers_in

@@ -1,15 +1,15 @@
 """Where the time of a finished experiment went: overhead of its jobs, and a timeline of them.
 
 Snakemake's ``*.benchmark.tsv`` say how long each job took and when it ended (the file's own
-time); ``training.csv`` and the last line of a log how long it trained and evaluated. The rest of a
-job is overhead: process start, imports, loading and saving of models, tracking. Jobs that do
-neither (prepare, table) count as overhead as a whole.
+time), ``training.csv`` and ``evaluation.json`` how long it trained and evaluated. The rest of a job
+is overhead: process start, imports, loading and saving of models, tracking. Jobs that do neither
+(prepare, table) count as overhead as a whole.
 """
 
 from __future__ import annotations
 
 import csv
-import re
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,6 @@ from ra.errors import UserError
 from ra.files import atomic
 
 TARGET = 0.10
-# The last line of an evaluation, also of that which ends the training of an R.
-EVALUATED = re.compile(r"R's took ([\d.]+) s$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -63,14 +61,12 @@ def read_jobs(results: Path) -> list[Job]:
 
 
 def _work(folder: Path, step: str) -> float:
-    seconds = 0.0
     if step == "train":
         with open(folder / "training.csv", newline="", encoding="utf-8") as rows:
-            seconds = sum(float(row["seconds"]) for row in csv.DictReader(rows))
-    log = folder / f"{step}.log"
-    if log.exists():
-        seconds += sum(map(float, EVALUATED.findall(log.read_text(encoding="utf-8"))))
-    return seconds
+            return sum(float(row["seconds"]) for row in csv.DictReader(rows))
+    if step == "evaluate":
+        return json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["seconds"]
+    return 0.0
 
 
 def compare(results: Path) -> list[dict[str, object]]:

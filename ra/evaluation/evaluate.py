@@ -1,11 +1,10 @@
-"""One pass over P's output for every R at once: top-1, top-5, losses, PSNR and SSIM per image."""
+"""Evaluation of one processor with every recognizer, in one pass over the validation images."""
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 
 import pandas as pd
 import torch
@@ -14,28 +13,28 @@ from torch import Tensor, nn
 
 from ra.data.degradations import no_processing
 from ra.data.splits import Batch, ahead
-from ra.progress import Progress, quiet
+from ra.evaluation import quality
+from ra.evaluation.statistics import accuracy, mean
+from ra.progress import Progress
 from ra.registry import NO_RECOGNIZER
 from ra.runtime.devices import autocast, placed
-
-# Metrics of the image, which every R shares, and their units.
-QUALITY = {"psnr": "dB", "ssim": "1", "image_loss": "MSE"}
-Z = 1.959963984540054  # 97.5 % of the normal distribution lie below
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one P (and T) scored.
+    """Scores of one processor (and transformer).
 
     Attributes:
-        images: one row per validation image: index, label, psnr (dB), ssim, image_loss (MSE),
-            and for every R its prediction, top1, top5 (0 or 1) and recognition_loss, in columns
-            named ``R:top1`` and so on.
+        images: one row per validation image: index, label, each measure of image quality, and for
+            every recognizer its prediction, top1, top5 (0 or 1) and recognition_loss, in columns
+            named ``RECOGNIZER:top1`` and so on.
         strips: (input, output, target) of the first images, float (n, 3, h, w) in [0, 1].
+        seconds: how long the pass took.
     """
 
     images: pd.DataFrame
     strips: tuple[Tensor, Tensor, Tensor]
+    seconds: float
 
 
 @torch.inference_mode()
@@ -49,69 +48,46 @@ def evaluate(
     precision: str = "fp32",
     strips: int = 6,
     name: str = "evaluate",
+    measures: Sequence[str] = quality.DEFAULT,
 ) -> Evaluation:
-    """Judge P's output by every R; P runs once per image whatever the number of R's.
+    """Evaluate a processor with every recognizer; it processes each image once.
 
     Args:
-        processor: P, or None for the 'no processing' row.
-        transformer: T between P and R, or None. Image quality is always that of P's output.
-        recognizers: name -> R, images in [0, 1] -> logits.
+        processor: None for the row "No Processing".
+        transformer: between processor and recognizer, or None. Image quality is always that of
+            the processor's output.
+        recognizers: by name; images in [0, 1] -> logits.
         batches: validation batches, in the manifest's order.
-        scale: the task's up-scaling factor (for 'no processing').
+        scale: the task's up-scaling factor (for "No Processing").
         strips: how many images to keep for the visual strip, spread over the split.
         name: of the job, on its progress line.
+        measures: names of image-quality measures.
     """
-    models = [m for m in (processor, transformer, *recognizers.values()) if m is not None]
-    for model in models:
-        placed(model, device).eval()
-    columns: dict[str, list[Tensor]] = {}
+    for model in (processor, transformer, *recognizers.values()):
+        if model is not None:
+            placed(model, device).eval()
+    rows: list[dict[str, Tensor]] = []
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
-    count = len(batches)
-    every = max(1, count // strips)
-    bar = Progress(ahead(batches), count, name=name, unit="batch")
-    begin = time.perf_counter()
-    for number, batch in enumerate(bar):
+    every = max(1, len(batches) // strips)
+    begin = perf_counter()
+    for batch in Progress(ahead(batches), len(batches), name=name, unit="batch"):
         batch = batch.to(device)
         with autocast(device, precision):
             output = processor(batch.input) if processor else no_processing(batch.input, scale)
             output = output.float()
-            read = transformer(output) if transformer else output
-            logits = {name: r(read).float() for name, r in recognizers.items()}
-        row = {"index": batch.index, "label": batch.label, **image_quality(output, batch.target)}
-        for judge, values in logits.items():
-            for metric, value in recognition(values, batch.label).items():
-                row[f"{judge}:{metric}"] = value
-        for column, value in row.items():
-            columns.setdefault(column, []).append(value)
-        if number % every == 0 and len(kept) < strips:
+            seen = transformer(output) if transformer else output
+            logits = {r: network(seen).float() for r, network in recognizers.items()}
+        if len(rows) % every == 0 and len(kept) < strips:
             kept.append(tuple(part[0].cpu() for part in (batch.input, output, batch.target)))
-    table = {column: torch.cat(parts).cpu().numpy() for column, parts in columns.items()}
-    if not quiet():
-        seconds = time.perf_counter() - begin
-        print(f"{name}: {len(recognizers)} R's took {seconds:.2f} s", file=sys.stderr)
+        row = {"index": batch.index, "label": batch.label}
+        row |= quality.image_quality(output, batch.target, measures)
+        for r, answer in logits.items():
+            metrics = recognition(answer, batch.label)
+            row |= {f"{r}:{metric}": values for metric, values in metrics.items()}
+        rows.append(row)
+    images = {name: torch.cat([row[name] for row in rows]).cpu().numpy() for name in rows[0]}
     pictures = tuple(torch.stack(part) for part in zip(*kept, strict=True))
-    return Evaluation(pd.DataFrame(table), pictures)
-
-
-def image_quality(output: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """PSNR (dB), SSIM and MSE of each image; both (N, 3, H, W) in [0, 1] -> (N,).
-
-    PSNR is taken per image and averaged later, not from the batch's mean MSE.
-    """
-    # Imported here: a second that training jobs need not pay.
-    from torchmetrics.functional.image import (
-        peak_signal_noise_ratio,
-        structural_similarity_index_measure,
-    )
-
-    clamped = output.clamp(0, 1)
-    options = {"data_range": 1.0, "reduction": "none"}
-    psnr = peak_signal_noise_ratio(clamped, target, dim=(1, 2, 3), **options)
-    return {
-        "psnr": psnr.clamp(max=100),  # of a perfect output it is infinite, which no mean survives
-        "ssim": structural_similarity_index_measure(clamped, target, **options),
-        "image_loss": (output - target).square().mean(dim=(1, 2, 3)),
-    }
+    return Evaluation(pd.DataFrame(images), pictures, perf_counter() - begin)
 
 
 def recognition(logits: Tensor, label: Tensor) -> dict[str, Tensor]:
@@ -130,7 +106,7 @@ def summarise(images: pd.DataFrame, identity: dict[str, object]) -> pd.DataFrame
     """Tidy rows: identity + evaluation_r, metric, value, low, high, n.
 
     Image-quality rows have evaluation_r "none". Accuracies are in percent with a 95 % Wilson
-    interval; means of other metrics with a 95 % normal interval (1.96 standard errors).
+    interval, means of other metrics have a 95 % normal interval.
     """
     rows = []
     for column in images.columns.drop(["index", "label"]):
@@ -142,20 +118,3 @@ def summarise(images: pd.DataFrame, identity: dict[str, object]) -> pd.DataFrame
                 | statistics(images[column])
             )
     return pd.DataFrame(rows)
-
-
-def accuracy(hits: pd.Series) -> dict[str, float]:
-    """Percentage of hits (0 or 1), its 95 % Wilson interval and n."""
-    # Wilson's interval written out: scipy's costs most of a second of imports in each job.
-    n, share = len(hits), float(hits.mean())
-    middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * (share * (1 - share) / n + Z**2 / (4 * n**2)) ** 0.5
-    low, high = max(0.0, middle - half), min(1.0, middle + half)
-    return {"value": 100 * share, "low": 100 * low, "high": 100 * high, "n": n}
-
-
-def mean(values: pd.Series) -> dict[str, float]:
-    """Mean, its 95 % normal interval and n."""
-    error = 1.96 * values.std() / len(values) ** 0.5
-    value = values.mean()
-    return {"value": value, "low": value - error, "high": value + error, "n": len(values)}

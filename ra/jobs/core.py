@@ -133,7 +133,7 @@ def run_fetch_weights(recognizers: Sequence[str], weights: str, save_dir: Path) 
 def _clean_accuracy(recognizer, source: Source, runtime: Runtime, where) -> dict[str, float]:
     """Top-1 and top-5 (%) on clean validation images."""
     batches = validation_batches(Crops(source.open("val"), None), runtime, where)
-    images = evaluate(None, None, {"clean": recognizer}, batches, 1, where).images
+    images = evaluate(None, None, {"clean": recognizer}, batches, 1, where, measures=()).images
     return {f"clean_{m}": 100 * float(images[f"clean:{m}"].mean()) for m in ("top1", "top5")}
 
 
@@ -311,6 +311,7 @@ def _write_evaluation(result: Evaluation, identity, paths, save_dir: Path, run) 
         index="metric", columns="evaluation_r", values="value"
     )
     write_heat_map(save_dir / "accuracy.png", matrix, f"{identity['task']} {identity['p_model']}")
+    write_json(save_dir / "evaluation.json", {"seconds": result.seconds})
     for name, table in (("images.csv", images), ("evaluation.csv", tidy)):
         with atomic(save_dir / name) as temporary:
             table.to_csv(temporary, index=False)

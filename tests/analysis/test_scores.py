@@ -5,6 +5,7 @@ import pytest
 from helpers import write_evaluation
 
 from ra.analysis.scores import OTHERS, load, score
+from ra.evaluation.statistics import NORMAL
 
 PLAIN = {"r18": "0000011111", "a": "0000000000", "b": "1111111111"}
 RA = {"r18": "0111111111", "a": "1000000000", "b": "1111111111"}
@@ -37,7 +38,7 @@ def test_the_mean_of_the_others_leaves_the_training_r_out(judged):
     found = row(table, "ra", OTHERS)
     assert found.top1 == pytest.approx(55) and found.difference == pytest.approx(5)
     # Ten differences, one of 50 points: their standard error is 5.
-    assert found.difference_high == pytest.approx(5 + 1.96 * 5) and np.isnan(found.p)
+    assert found.difference_high == pytest.approx(5 + NORMAL * 5) and np.isnan(found.p)
 
 
 def test_seeds_are_averaged_with_students_interval(tmp_path):

@@ -1,10 +1,24 @@
-"""Paired tests: small cases worked out by hand, and against scipy where it is exact."""
+"""Intervals and tests: small cases worked out by hand, against scipy, and by simulation."""
+
+import math
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest
 
-from ra.evaluation.statistics import compare, holm, mcnemar, over_seeds
+from ra.evaluation.statistics import (
+    NORMAL,
+    accuracy,
+    compare,
+    holm,
+    mcnemar,
+    mean,
+    over_seeds,
+    paired_interval,
+    rank_correlation,
+)
 
 
 def answers(only_ours, only_theirs, both=0, neither=0):
@@ -38,22 +52,56 @@ def test_answers_to_other_images_are_no_pairs():
         mcnemar([1, 0, 1], [1, 0])
 
 
-def test_the_interval_is_that_of_drawing_images():
-    ours, theirs = (np.array(part) for part in answers(40, 20, both=100, neither=40))
-    result = compare(ours, theirs)
-    assert (result["difference"], result["n"]) == (10.0, 200)
-    generator = np.random.default_rng(7)
-    drawn = generator.integers(0, 200, (4000, 200))
-    differences = 100 * (ours[drawn].mean(axis=1) - theirs[drawn].mean(axis=1))
-    low, high = np.percentile(differences, [2.5, 97.5])
-    assert result["low"] == pytest.approx(low, abs=0.6)
-    assert result["high"] == pytest.approx(high, abs=0.6)
-    assert result["low"] > 0 and result["p"] < 0.05
+def score(difference, only_ours, only_theirs, n):
+    """Tango's statistic, the most likely shares under ``difference`` found by search."""
+
+    def unlikely(share):  # of images that only theirs gets right
+        shares = (share + difference, share, 1 - 2 * share - difference)
+        counts = (only_ours, only_theirs, n - only_ours - only_theirs)
+        return -sum(k * math.log(max(q, 1e-300)) for k, q in zip(counts, shares, strict=True) if k)
+
+    ends = (max(0, -difference), (1 - difference) / 2)
+    share = minimize_scalar(unlikely, bounds=ends, method="bounded", options={"xatol": 1e-12}).x
+    variance = n * (2 * share + difference * (1 - difference))
+    return (only_ours - only_theirs - n * difference) / math.sqrt(variance)
+
+
+@pytest.mark.parametrize("counts", [(40, 20, 200), (7, 1, 21), (1, 7, 21), (900, 850, 50000)])
+def test_the_paired_interval_is_tangos(counts):
+    low, high = paired_interval(*counts)
+    assert score(low, *counts) == pytest.approx(NORMAL, abs=1e-3)
+    assert score(high, *counts) == pytest.approx(-NORMAL, abs=1e-3)
+
+
+@pytest.mark.parametrize("n", [8, 40, 400])
+def test_the_paired_interval_agrees_with_the_exact_test(n):
+    for only_ours in range(0, min(n, 20)):
+        for only_theirs in range(0, min(n - only_ours, 20)):
+            both = n - only_ours - only_theirs
+            found = compare(*answers(only_ours, only_theirs, both))
+            excludes = not found["low"] <= 0 <= found["high"]
+            assert excludes == (found["p"] < 0.05), (only_ours, only_theirs, n)
+            assert found["low"] <= found["difference"] <= found["high"]
+
+
+def test_five_against_none_is_no_certain_gain():
+    found = compare(*answers(5, 0, both=395))
+    assert found["p"] == 0.0625 and found["low"] == 0 and found["high"] > found["difference"]
+
+
+@pytest.mark.parametrize(("shares", "n"), [((0.02, 0.01), 400), ((0.15, 0.1), 60)])
+def test_the_paired_interval_covers_its_difference(shares, n):
+    truth = 100 * (shares[0] - shares[1])
+    drawn = np.random.default_rng(0).multinomial(n, [*shares, 1 - sum(shares)], size=400)
+    found = [compare(*answers(ours, theirs, both)) for ours, theirs, both in drawn]
+    covered = np.mean([one["low"] <= truth <= one["high"] for one in found])
+    assert 0.93 <= covered <= 0.99
 
 
 def test_equal_answers_differ_by_nothing():
     result = compare([1, 0, 1], [1, 0, 1])
-    assert result == {"difference": 0, "low": 0, "high": 0, "p": 1, "n": 3}
+    assert (result["difference"], result["p"], result["n"]) == (0, 1, 3)
+    assert result["low"] == pytest.approx(-result["high"]) and result["high"] > 0
 
 
 def test_the_interval_over_seeds_is_students():
@@ -64,10 +112,51 @@ def test_the_interval_over_seeds_is_students():
     assert 0.05 < result["p"] < 0.1
 
 
-def test_seeds_without_spread_promise_nothing():
-    assert np.isnan(over_seeds([1.5, 1.5])["p"])
+@pytest.mark.parametrize("seeds", [[1.5, 1.5], [0.1 + 0.2, 0.3, 0.3]])
+def test_seeds_without_spread_promise_nothing(seeds):
+    assert np.isnan(over_seeds(seeds)["p"])
 
 
 def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03]).tolist() == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.9, 0.8]).tolist() == [1, 1]
+
+
+def test_accuracy_has_a_wilson_interval():
+    """15 of 20: centre (p + z2/2n) / (1 + z2/n), z = 1.96, worked out by hand."""
+    result = accuracy(pd.Series([1] * 15 + [0] * 5))
+    assert (result["value"], result["n"]) == (75, 20)
+    assert result["low"] == pytest.approx(53.13, abs=0.01)
+    assert result["high"] == pytest.approx(88.81, abs=0.01)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 5), (5, 5), (931, 1853)])
+def test_the_interval_is_scipys(hits, n):
+    result = accuracy(pd.Series([1] * hits + [0] * (n - hits)))
+    theirs = binomtest(hits, n).proportion_ci(method="wilson")
+    ours = (result["low"], result["high"])
+    assert ours == pytest.approx((100 * theirs.low, 100 * theirs.high), abs=1e-9)
+
+
+def test_means_have_a_normal_interval():
+    result = mean(pd.Series([1.0, 2.0, 3.0, 4.0]))
+    assert result["value"] == 2.5
+    assert result["high"] - 2.5 == pytest.approx(NORMAL * math.sqrt(5 / 3) / 2)
+
+
+def test_the_mean_of_one_value_has_no_interval():
+    found = mean(pd.Series([2.0]))
+    assert found["value"] == 2 and np.isnan([found["low"], found["high"]]).all()
+
+
+def test_a_constant_distance_has_no_rank_correlation():
+    nothing = np.full(5, np.inf)
+    found = rank_correlation(nothing, np.arange(5.0), seed=0)
+    assert np.isnan(found["value"]) and found["n"] == 5
+
+
+def test_rank_correlation_lies_in_its_interval():
+    a = np.arange(30.0)
+    b = a + 5 * np.random.default_rng(0).standard_normal(30)
+    found = rank_correlation(a, b, seed=0)
+    assert 0.5 < found["low"] < found["value"] < found["high"] <= 1

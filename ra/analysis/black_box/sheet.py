@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from ra.errors import UserError
-from ra.evaluation.evaluate import accuracy
+from ra.evaluation.statistics import accuracy
 from ra.files import atomic, write_csv
 from ra.reporting.tables import write_markdown
 

@@ -17,8 +17,7 @@ from ra.analysis.black_box.sheet import write_sheet
 from ra.analysis.outputs import draw_images, outputs, shared_task
 from ra.analysis.scores import shown
 from ra.errors import UserError
-from ra.evaluation.evaluate import accuracy
-from ra.evaluation.statistics import mcnemar
+from ra.evaluation.statistics import accuracy, mcnemar
 from ra.files import write_csv
 from ra.jobs.common import Device, Source
 from ra.progress import Progress

@@ -16,10 +16,9 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from ra.evaluation.evaluate import mean
+from ra.evaluation.statistics import mean, rank_correlation
 
 DIRECTIONS = ("ra", "random", "gradient")
 MEASURES = ("region_agreement", *(f"distance_rho_{d}" for d in DIRECTIONS), "gradient_cosine")
@@ -168,20 +167,3 @@ def similarities(answers: dict[str, Answers], seed: int = 0) -> pd.DataFrame:
         found["gradient_cosine"] = mean(pd.Series(cosine.double().numpy()))
         rows += [{"r_a": a, "r_b": b, "measure": m, **found[m]} for m in MEASURES]
     return pd.DataFrame(rows)
-
-
-def rank_correlation(a: np.ndarray, b: np.ndarray, seed: int, rounds: int = 500) -> dict:
-    """Spearman's coefficient, its 95 % bootstrap interval and n; NaN where either is constant."""
-    generator = np.random.default_rng(seed)
-    drawn = [generator.integers(0, len(a), len(a)) for _ in range(rounds)]
-    values = [rank_coefficient(a[chosen], b[chosen]) for chosen in drawn]
-    known = [value for value in values if np.isfinite(value)]
-    low, high = np.percentile(known, [2.5, 97.5]) if known else (np.nan, np.nan)
-    return {"value": rank_coefficient(a, b), "low": low, "high": high, "n": len(a)}
-
-
-def rank_coefficient(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's coefficient; NaN where either is constant."""
-    if len(np.unique(a)) < 2 or len(np.unique(b)) < 2:
-        return float("nan")
-    return float(spearmanr(a, b).statistic)

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ra.analysis.boundaries.survey import rank_coefficient
 from ra.errors import UserError
-from ra.evaluation.evaluate import mean
+from ra.evaluation.statistics import mean, permuted_correlation, rank_coefficient
 from ra.files import atomic, write_text
 from ra.registry import NO_RECOGNIZER
 from ra.reporting.tables import read_evaluations
@@ -102,25 +101,10 @@ def correlations(table: pd.DataFrame, seed: int = 0, rounds: int = 4999) -> pd.D
             ranks = groups[[measure, "gain"]].rank()
             ranks -= ranks.groupby([known[key] for key in keys]).transform("mean")
             places = list(groups.indices.values())
-            found = _permuted(*ranks.to_numpy().T, places, seed, rounds)
+            found = permuted_correlation(*ranks.to_numpy().T, places, seed, rounds)
             row[f"spearman{end}"], row[f"p{end}"] = found
         rows.append({**row, "pooled": rank_coefficient(known[measure], known["gain"])})
     return pd.DataFrame(rows)
-
-
-def _permuted(a, b, groups, seed: int, rounds: int) -> tuple[float, float]:
-    """Correlation of ``a`` and ``b`` and its p under permutations of ``b`` within ``groups``."""
-    size = np.linalg.norm(a) * np.linalg.norm(b)
-    if size == 0:
-        return float("nan"), float("nan")
-    draw, found, extreme = np.random.default_rng(seed), a @ b / size, 0
-    for _ in range(rounds):
-        shuffled = b.copy()
-        for group in groups:
-            shuffled[group] = draw.permutation(b[group])
-        # Rounding must not make an equal pairing look less extreme.
-        extreme += abs(a @ shuffled / size) >= abs(found) - 1e-9
-    return float(found), (1 + extreme) / (1 + rounds)
 
 
 def write_transfer(pairs: Sequence[Path], evaluations: Sequence[Path], out: Path) -> None:

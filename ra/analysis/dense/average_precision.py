@@ -1,4 +1,4 @@
-"""How good detections are: VOC's mAP@0.5 and COCO's mAP, with intervals by bootstrap over images.
+"""How good detections are: VOC's mAP@0.5 and COCO's mAP, of all images and of bootstrap samples.
 
 Sources: the VOC development kit (VOCevaldet.m, area under the curve as since 2010); COCO's own code
 (pycocotools).
@@ -16,12 +16,6 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 Objects = dict[str, Tensor]
-
-
-def draw_images(count: int, rounds: int, seed: int) -> np.ndarray:
-    """Bootstrap samples of image positions (1 + rounds, count); the first is every image once."""
-    drawn = np.random.default_rng(seed).integers(0, count, (rounds, count))
-    return np.concatenate([np.arange(count)[None], drawn])
 
 
 def voc_map(
@@ -137,20 +131,3 @@ def _coco(image: int, box: list[float], label: int) -> dict:
         "bbox": [left, top, width, height],
         "area": width * height,
     }
-
-
-def interval(values: np.ndarray) -> dict[str, float]:
-    """The value of all images (the first) and the 95 % interval of the others."""
-    low, high = np.nanpercentile(values[1:], [2.5, 97.5])
-    return {"value": float(values[0]), "low": float(low), "high": float(high)}
-
-
-def paired_difference(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
-    """Difference of two P's on the same samples, its 95 % interval and two-sided bootstrap p."""
-    differences = ours - theirs
-    found = interval(differences)
-    # Twice the share of samples on the other side of zero; never below what the rounds resolve.
-    rounds = len(differences) - 1
-    side = min((differences[1:] <= 0).sum(), (differences[1:] >= 0).sum())
-    p = min(1.0, 2 * (side + 1) / (rounds + 1))
-    return {f"difference{'' if k == 'value' else '_' + k}": v for k, v in found.items()} | {"p": p}

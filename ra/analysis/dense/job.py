@@ -9,13 +9,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from ra.analysis.dense.average_precision import (
-    coco_map,
-    draw_images,
-    interval,
-    paired_difference,
-    voc_map,
-)
+from ra.analysis.dense.average_precision import coco_map, voc_map
 from ra.analysis.dense.detection import (
     DetectionAware,
     DetectorTraining,
@@ -28,6 +22,7 @@ from ra.analysis.dense.voc import DetectionCrops, VocImages
 from ra.data.degradations import build_task
 from ra.data.splits import loader, validation_keys
 from ra.errors import UserError
+from ra.evaluation.statistics import bootstrap, bootstrap_difference, draw_images
 from ra.files import atomic
 from ra.jobs.common import (
     Device,
@@ -195,9 +190,9 @@ def precision_table(found, truth, named: dict[str, dict[str, Any]], rounds: int)
             if who["p_model"] == PLAIN
         }
         for name, who in named.items():
-            row = {**who, "metric": metric, **interval(values[name]), "n": len(truth)}
+            row = {**who, "metric": metric, **bootstrap(values[name]), "n": len(truth)}
             theirs = plain.get((who["trained_on"], who["seed"]))
             if theirs is not None and who["p_model"] != PLAIN:
-                row |= paired_difference(values[name], theirs)
+                row |= bootstrap_difference(values[name], theirs)
             rows.append(row)
     return pd.DataFrame(rows)

@@ -11,7 +11,6 @@ from ra.analysis.boundaries.survey import (
     distances,
     loss_gradient,
     random_orthogonal,
-    rank_correlation,
     regions,
     similarities,
     survey_recognizers,
@@ -20,7 +19,7 @@ from ra.analysis.boundaries.survey import (
 from ra.analysis.boundaries.table import correlations, similarity_and_gain, transfer_gains
 from ra.cli import main
 from ra.errors import UserError
-from ra.evaluation.evaluate import accuracy
+from ra.evaluation.statistics import accuracy
 from ra.models.checkpoints import save_model
 from ra.models.processors import build_processor
 from ra.models.recognizers import build_recognizer
@@ -118,19 +117,6 @@ def test_every_pair_has_every_measure_with_n(noise):
     assert len(table) == 3 * 5
     assert set(table[table.measure == "region_agreement"].n) == {3}
     assert set(table[table.measure == "gradient_cosine"].n) == {6}
-
-
-def test_a_constant_distance_has_no_rank_correlation():
-    nothing = np.full(5, np.inf)
-    found = rank_correlation(nothing, np.arange(5.0), seed=0)
-    assert np.isnan(found["value"]) and found["n"] == 5
-
-
-def test_rank_correlation_lies_in_its_interval():
-    a = np.arange(30.0)
-    b = a + 5 * np.random.default_rng(0).standard_normal(30)
-    found = rank_correlation(a, b, seed=0)
-    assert 0.5 < found["low"] < found["value"] < found["high"] <= 1
 
 
 def write_evaluation(folder, p_model, training_r, hits: dict[str, list[int]], seed=0):

@@ -5,13 +5,8 @@ import pytest
 import torch
 from torchmetrics.detection import MeanAveragePrecision
 
-from ra.analysis.dense.average_precision import (
-    coco_map,
-    draw_images,
-    interval,
-    paired_difference,
-    voc_map,
-)
+from ra.analysis.dense.average_precision import coco_map, voc_map
+from ra.evaluation.statistics import bootstrap, bootstrap_difference, draw_images
 
 BOX, FAR = [0.0, 0.0, 10.0, 10.0], [50.0, 50.0, 60.0, 60.0]
 
@@ -132,10 +127,10 @@ def test_a_difference_is_paired(scenes):
     for one in better:
         one["scores"][-2:] = 0  # its false detections come last
     ours, theirs = (voc_map(one, truth, draws) for one in (better, found))
-    test = paired_difference(ours, theirs)
+    test = bootstrap_difference(ours, theirs)
     assert test["difference"] == pytest.approx(ours[0] - theirs[0])
     assert 0 < test["difference_low"] < test["difference_high"] and test["p"] < 0.05
-    assert paired_difference(ours, ours)["p"] == 1
-    shown = interval(ours)
+    assert bootstrap_difference(ours, ours)["p"] == 1
+    shown = bootstrap(ours)
     assert shown["low"] < shown["value"] < shown["high"]
     assert np.array_equal(draws, draw_images(20, 200, seed=0))

@@ -1,0 +1,78 @@
+"""Image quality: measures of a restored image against its target. A new one is a function here or
+in a user's file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from ra.errors import UserError
+from ra.registry import Registry
+
+MEASURES = Registry("measure")
+DEFAULT = ("psnr", "ssim", "image_loss")
+Measure = Callable[[Tensor, Tensor], Tensor]
+
+
+def measure(
+    name: str, unit: str, higher_is_better: bool, title: str = "", in_tables: bool = True
+) -> Callable[[Measure], Measure]:
+    """Decorator: register a function as the measure ``name``.
+
+    The function takes output and target, float (N, 3, H, W), and returns one value per image (N,).
+    The target is in [0, 1]; the output is what the processor gave and may lie outside.
+
+    Args:
+        unit: such as ``dB``; ``1`` for a number without unit.
+        title: heading of its column in tables; by default the name.
+        in_tables: whether it is a column of the image-quality table.
+    """
+
+    def add(function: Measure) -> Measure:
+        function.unit, function.higher_is_better = unit, higher_is_better
+        function.title, function.in_tables = title or name, in_tables
+        return MEASURES.register(name)(function)
+
+    return add
+
+
+@measure("psnr", unit="dB", higher_is_better=True, title="PSNR (dB)")
+def psnr(output: Tensor, target: Tensor) -> Tensor:
+    """PSNR of each image, not that of the batch's mean MSE; at most 100 dB."""
+    # Imported here: two seconds that training jobs need not pay.
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    options = {"data_range": 1.0, "reduction": "none", "dim": (1, 2, 3)}
+    # A perfect output has an infinite PSNR, with which no mean is finite.
+    return peak_signal_noise_ratio(output.clamp(0, 1), target, **options).clamp(max=100)
+
+
+@measure("ssim", unit="1", higher_is_better=True, title="SSIM")
+def ssim(output: Tensor, target: Tensor) -> Tensor:
+    """SSIM (Wang et al. 2004): Gaussian window of 11 pixels, sigma 1.5, without the border."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    options = {"data_range": 1.0, "reduction": "none"}
+    return structural_similarity_index_measure(output.clamp(0, 1), target, **options)
+
+
+@measure("image_loss", unit="MSE", higher_is_better=False, in_tables=False)
+def image_loss(output: Tensor, target: Tensor) -> Tensor:
+    """The loss that training minimises: mean squared error of the output as it is."""
+    return (output - target).square().mean(dim=(1, 2, 3))
+
+
+def image_quality(
+    output: Tensor, target: Tensor, measures: Sequence[str] = DEFAULT
+) -> dict[str, Tensor]:
+    """Each measure of each image: name -> (N,); output and target (N, 3, H, W)."""
+    found = {name: MEASURES.get(name)(output, target) for name in measures}
+    for name, values in found.items():
+        if values.shape != output.shape[:1]:
+            shape = tuple(values.shape)
+            raise UserError(
+                f"measure {name}: returns shape {shape} for {len(output)} images; it must be one "
+                "value per image"
+            )
+    return found
