@@ -35,8 +35,9 @@ from ra.bench.scene import (
 from ra.bench.training import complete
 from ra.cli.core import PAPER_RECOGNIZERS
 from ra.data.degradations import VALIDATION, Key, build_task, random_generator
+from ra.data.folders import find_classes, find_images
 from ra.data.images import resized
-from ra.data.prepare import find_classes, find_images, read_info
+from ra.data.prepare import read_info
 from ra.data.splits import Batch, Crops, ImageSplit, TrainingKeys, validation_keys
 from ra.evaluation.evaluate import evaluate
 from ra.jobs.common import validation_batches
@@ -55,7 +56,7 @@ class ReleasedImages:
     def __init__(self, data: Path, split: str, task: str) -> None:
         info = read_info(data)
         self.root, self.resize, self.crop = Path(info.root), info.resize, info.crop
-        self.files = list(find_images(self.root, split, find_classes(self.root)))
+        self.files = find_images(self.root, split, find_classes(self.root))
         self.task, self.degradation = task, build_task(task)
 
     def __len__(self) -> int:

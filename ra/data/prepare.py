@@ -1,8 +1,9 @@
 """`ra prepare`: reads a folder of images once, into a manifest and a flat file of pixels.
 
 A prepared data set is a directory with, for each split,
-  SPLIT.csv  one line per image: path, label, height, width, offset, sha256
+  SPLIT.csv  one row per image: path, label, height, width, offset, sha256
   SPLIT.bin  the decoded images one after the other, uint8 H x W x 3 (absent with decode=False)
+  SPLIT.skipped.txt  images that cannot be used, and why (absent where all can)
 and ``dataset.json``: classes, sizes, digest. Jobs memory-map SPLIT.bin, so they share its pages.
 """
 
@@ -14,21 +15,25 @@ import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import IO, NamedTuple
 
 import numpy as np
 
-from ra.data.images import EXTENSIONS, BadImage, read_image
+from ra.data.folders import NOT_UTF8, SPLITS, escaped, find_classes, find_images, is_utf8
+from ra.data.images import BadImage, read_image
 from ra.errors import UserError
-from ra.files import named, write_json, write_text
+from ra.files import atomic, named, write_json, write_text
 from ra.progress import Progress
 
-SPLITS = ("train", "val")
 COLUMNS = ("path", "label", "height", "width", "offset", "sha256")
+# While images are read, every file has a row, with the reason why it is skipped, and its size and
+# time of change, by which a resumed run notices that it has changed.
+PART_COLUMNS = (*COLUMNS, "reason", "stamp")
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,8 @@ def prepare(
 ) -> DatasetInfo:
     """Read ``root``/train and ``root``/val into a prepared data set at ``out``.
 
-    Interrupted, it continues behind the last image written. Memory does not grow with the number
-    of images beyond the list of their paths.
+    Interrupted, it continues behind the last image written, or at the first file that has changed
+    since. Memory does not grow with the number of images beyond the list of their paths.
 
     Args:
         resize: shorter side in pixels after resizing; None keeps every image as it is.
@@ -86,27 +91,29 @@ def prepare(
     read = partial(_read, root=root, resize=resize, smallest=crop)
     out.mkdir(parents=True, exist_ok=True)
     # Parts of a run with other settings have other names, so they are never continued.
-    tag = hashlib.sha256(repr([str(root), resize, crop, decode]).encode()).hexdigest()[:8]
+    tag = repr([str(root), resize, crop, decode, PART_COLUMNS])
+    tag = hashlib.sha256(tag.encode()).hexdigest()[:8]
+    parts = {split: out / f"{split}-{tag}" for split in SPLITS}
     counts, digests = {}, []
-    for split in SPLITS:
-        part = out / f"{split}-{tag}.part"
-        files = list(find_images(root, split, classes))
-        counts[split], bad = _write_part(part, files, read, decode, on_bad_image, workers)
+    for split, part in parts.items():
+        files = find_images(root, split, classes)
+        bad = _write_part(part, files, read, decode, on_bad_image, workers)
         _report_bad(out / f"{split}.skipped.txt", bad)
+        counts[split] = len(files) - len(bad)
         if not counts[split]:
             raise UserError(f"{root / split}: no usable image in it")
     (out / "dataset.json").unlink(missing_ok=True)
-    for split in SPLITS:
-        part = out / f"{split}-{tag}.part"
-        header = ",".join(COLUMNS) + "\n"
-        write_text(out / f"{split}.csv", header + _rows(part).read_text(encoding="utf-8"))
+    for split, part in parts.items():
+        manifest = out / f"{split}.csv"
+        _write_manifest(_rows(part), manifest)
         os.replace(_pixels(part), out / f"{split}.bin")
-        digests.append(hashlib.sha256((out / f"{split}.csv").read_bytes()).hexdigest())
+        with open(manifest, "rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
     digest = hashlib.sha256(json.dumps([digests, classes, resize, crop]).encode()).hexdigest()
     info = DatasetInfo(name, str(root), tuple(classes), counts, resize, crop, decode, digest)
     write_json(out / "dataset.json", asdict(info))
-    for split in SPLITS:
-        _rows(out / f"{split}-{tag}.part").unlink()
+    for split, part in parts.items():
+        _rows(part).unlink()
         if not decode:
             (out / f"{split}.bin").unlink()
     return info
@@ -132,141 +139,145 @@ def read_info(directory: Path) -> DatasetInfo:
         raise UserError(f"{path}: not written by this 'ra prepare'; run it again") from None
 
 
-def find_classes(root: Path) -> list[str]:
-    """Class names, sorted: the folders below ``root``/train, which must equal those of val."""
-    found = {}
-    for split in SPLITS:
-        folder = root / split
-        if not folder.is_dir():
-            raise UserError(
-                f"{folder}: no such folder; a data set has train/CLASS/ and val/CLASS/ with images"
-            )
-        found[split] = {entry.name for entry in os.scandir(folder) if entry.is_dir()}
-        if not found[split]:
-            raise UserError(f"{folder}: no class folder in it; expected {split}/CLASS/image.jpg")
-    for here, there in (("train", "val"), ("val", "train")):
-        missing = sorted(found[here] - found[there])
-        if missing:
-            names = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
-            raise UserError(f"{root}: in {here}/ but not in {there}/: {names}; add or remove them")
-    return sorted(found["train"])
+class Read(NamedTuple):
+    """What is known of one file after reading it.
+
+    Attributes:
+        image: uint8 (H, W, 3); None for an image that cannot be used.
+        sha256: of the file; empty for an image that cannot be used.
+        reason: why the image cannot be used; empty where it can.
+        stamp: see ``_stamp``.
+    """
+
+    image: np.ndarray | None
+    sha256: str
+    reason: str
+    stamp: str
 
 
-def find_images(root: Path, split: str, classes: list[str]) -> Iterator[tuple[str, int]]:
-    """Yield (path relative to root, label) of every image, in one order on every machine."""
-    for label, name in enumerate(classes):
-        found = list(_walk(root / split / name, frozenset()))
-        if not found:
-            raise UserError(f"{root / split / name}: no image in it ({', '.join(EXTENSIONS)})")
-        for path in sorted(found):
-            yield str(path.relative_to(root)), label
-
-
-def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
-    """Images below ``folder``, through links but never into a folder that is being visited."""
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    for entry in os.scandir(folder):
-        try:
-            is_folder = entry.is_dir()
-        except OSError:  # a link that leads to itself
-            continue
-        if is_folder:
-            yield from _walk(Path(entry.path), above | {real})
-        elif entry.name.lower().endswith(EXTENSIONS) and not entry.name.startswith("."):
-            yield Path(entry.path)
-
-
-def _read(item: tuple[str, int], root: Path, resize: int | None, smallest: int):
-    """Pixels and sha256 of one file, or the reason why there are none."""
-    path = root / item[0]
+def _read(item: tuple[str, int], root: Path, resize: int | None, smallest: int) -> Read:
+    path, stamp = root / item[0], _stamp(root / item[0])
+    if not is_utf8(item[0]):
+        return Read(None, "", NOT_UTF8, stamp)
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        return read_image(path, resize, smallest), digest, None
+        image = read_image(path, resize, smallest)
+        with open(path, "rb") as file:
+            return Read(image, hashlib.file_digest(file, "sha256").hexdigest(), "", stamp)
     except BadImage as error:
-        return None, None, str(error)
+        return Read(None, "", str(error), stamp)
     except OSError as error:
-        return None, None, f"cannot be read: {error.strerror}"
+        return Read(None, "", f"cannot be read: {error.strerror}", stamp)
+
+
+def _stamp(path: Path) -> str:
+    """Size in bytes and time of the last change of a file, in ns; ``-`` where there is no file."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return "-"
+    return f"{found.st_size} {found.st_mtime_ns}"
 
 
 def _rows(part: Path) -> Path:
-    return part.with_suffix(".csv.part")
+    return part.with_name(part.name + ".csv.part")
 
 
 def _pixels(part: Path) -> Path:
-    return part.with_suffix(".bin.part")
+    return part.with_name(part.name + ".bin.part")
 
 
-def _write_part(part, files, read, decode, on_bad_image, workers) -> tuple[int, list[str]]:
-    """Append the images behind what an interrupted run left; (images in all, bad ones met)."""
-    start, count, offset = _recover(part, files, decode)
-    bad = []
+def _open_rows(path: Path, mode: str) -> IO[str]:
+    return open(path, mode, newline="", encoding="utf-8", errors="surrogateescape")
+
+
+def _write_row(rows: IO[str], row: Iterable[object]) -> None:
+    # Python 3.11 does not quote a carriage return of its own accord, and then cannot read it.
+    row = list(row)
+    quoting = csv.QUOTE_ALL if "\r" in row[0] else csv.QUOTE_MINIMAL
+    csv.writer(rows, lineterminator="\n", quoting=quoting).writerow(row)
+
+
+def _write_part(part, files, read, decode, on_bad_image, workers) -> list[str]:
+    """Append rows and pixels behind what an interrupted run left; all bad images and why."""
+    root, split = read.keywords["root"], part.name.partition("-")[0]
+    start, offset, bad = _recover(part, files, root, decode, keep_bad=on_bad_image != "fail")
     with (
         named(_pixels(part)),
-        open(_rows(part), "a", newline="", encoding="utf-8") as rows,
+        _open_rows(_rows(part), "a") as rows,
         open(_pixels(part), "ab") as pixels,
-        Progress(
-            total=len(files),
-            initial=start,
-            name=f"prepare {part.stem.rpartition('-')[0]}",
-            unit="images",
-        ) as bar,
+        Progress(total=len(files), initial=start, name=f"prepare {split}", unit="images") as bar,
     ):
-        writer = csv.writer(rows, lineterminator="\n")
-        for (path, label), (image, digest, reason) in _map(read, files[start:], workers):
+        for number, ((path, label), found) in enumerate(_map(read, files[start:], workers), 1):
             bar.update()
-            if reason:
-                bad.append(f"{path} {reason}")
+            if found.reason:
+                bad.append(f"{escaped(path)} {found.reason}")
                 if on_bad_image == "fail":
-                    raise UserError(f"{bad[0]}; mend or remove it, or set on_bad_image: skip")
-                continue
-            if decode:
-                pixels.write(np.ascontiguousarray(image).data)
-            writer.writerow([path, label, *image.shape[:2], offset, digest])
-            offset += image.size if decode else 0
-            count += 1
-            if count % 1000 == 0:  # a killed run repeats at most this much
+                    raise UserError(f"{bad[-1]}; mend or remove it, or set on_bad_image: skip")
+            height, width = ("", "") if found.reason else found.image.shape[:2]
+            _write_row(rows, (path, label, height, width, offset, *found[1:]))
+            if decode and not found.reason:
+                pixels.write(np.ascontiguousarray(found.image).data)
+                offset += found.image.size
+            if number % 1000 == 0:  # a killed run repeats at most this much
                 pixels.flush()
                 rows.flush()
         pixels.flush()
         rows.flush()
         os.fsync(pixels.fileno())
-    return count, bad
+    return bad
+
+
+def _recover(part, files, root: Path, decode: bool, keep_bad: bool) -> tuple[int, int, list[str]]:
+    """Where to go on: (number of files done, bytes of their pixels, bad ones among them).
+
+    Keeps the rows up to the first that is torn, whose pixels are not whole, or whose file is no
+    longer that of the folder, and cuts both files behind the last of them.
+    """
+    for path in (_rows(part), _pixels(part)):
+        path.touch()
+    size, offset, done, bad = _pixels(part).stat().st_size, 0, 0, []
+    with (
+        atomic(_rows(part)) as temporary,
+        _open_rows(_rows(part), "r") as rows,
+        _open_rows(temporary, "w") as kept,
+    ):
+        for row, (path, label) in zip(csv.reader(rows), files, strict=False):
+            if row[:2] != [path, str(label)] or row[7:] != [_stamp(root / path)]:
+                break
+            end = offset
+            if row[6]:
+                if not keep_bad:
+                    break
+                bad.append(f"{escaped(path)} {row[6]}")
+            elif decode:
+                end += int(row[2]) * int(row[3]) * 3
+                if end > size:
+                    break
+            _write_row(kept, row)
+            done, offset = done + 1, end
+    os.truncate(_pixels(part), offset)
+    return done, offset, bad
+
+
+def _write_manifest(part: Path, manifest: Path) -> None:
+    """Write the rows of usable images."""
+    with (
+        atomic(manifest) as temporary,
+        _open_rows(part, "r") as rows,
+        _open_rows(temporary, "w") as kept,
+    ):
+        _write_row(kept, COLUMNS)
+        for row in csv.reader(rows):
+            if not row[6]:
+                _write_row(kept, row[: len(COLUMNS)])
 
 
 def _report_bad(listing: Path, bad: list[str]) -> None:
     listing.unlink(missing_ok=True)
     if bad:
-        lines = "\n".join(bad) + "\n"
-        print(f"skipped {len(bad)} bad images, listed in {listing}:\n{lines}", file=sys.stderr)
-        write_text(listing, lines)
-
-
-def _recover(part: Path, files: list[tuple[str, int]], decode: bool) -> tuple[int, int, int]:
-    """Where to go on: (position in ``files``, images kept, bytes of pixels kept).
-
-    Keeps the lines whose pixels are whole and cuts both files behind the last of them; begins
-    anew where the folder has changed since.
-    """
-    rows, pixels = _rows(part), _pixels(part)
-    rows.touch()
-    pixels.touch()
-    size, offset, kept = pixels.stat().st_size, 0, []
-    text = rows.read_text(encoding="utf-8")
-    lines = text[: text.rfind("\n") + 1].splitlines(keepends=True)
-    for line, row in zip(lines, csv.reader(lines), strict=False):
-        end = int(row[4]) + int(row[2]) * int(row[3]) * 3 if decode else 0
-        if end > size:
-            break
-        kept.append((line, (row[0], int(row[1]))))
-        offset = end
-    position = {item: index for index, item in enumerate(files)}
-    if any(item not in position for _, item in kept):
-        kept, offset = [], 0
-    rows.write_text("".join(line for line, _ in kept), encoding="utf-8")
-    os.truncate(pixels, offset)
-    return (position[kept[-1][1]] + 1 if kept else 0), len(kept), offset
+        shown = "\n".join(bad[:5]) + ("\n…" if len(bad) > 5 else "")
+        print(f"skipped {len(bad)} bad images, listed in {listing}:\n{shown}", file=sys.stderr)
+        write_text(listing, "\n".join(bad) + "\n")
 
 
 def _map(read, files, workers):

@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ra.data.degradations import VALIDATION, Key, random_generator
+from ra.data.folders import NOT_UTF8, escaped, find_classes, find_images, is_utf8
 from ra.data.images import BadImage, read_image
-from ra.data.prepare import DatasetInfo, check_sizes, find_classes, find_images, read_info
+from ra.data.prepare import DatasetInfo, check_sizes, read_info
 from ra.errors import UserError
 
 SWITCH_S = 1e-4  # Python's own 5 ms are a sixth of a small training step
@@ -98,11 +99,14 @@ class FolderSplit:
     def __init__(self, root: Path, split: str, resize: int | None, crop: int) -> None:
         check_sizes(resize, crop)
         classes = find_classes(root)
-        files = list(find_images(root, split, classes))
+        files = find_images(root, split, classes)
         self.info = DatasetInfo(
             root.resolve().name, str(root), tuple(classes), {}, resize, crop, False, ""
         )
         self.paths = [path for path, _ in files]
+        for path in self.paths:
+            if not is_utf8(path):
+                raise UserError(f"{root}/{escaped(path)}: {NOT_UTF8}")
         self.labels = np.array([label for _, label in files])
 
     def __len__(self) -> int:

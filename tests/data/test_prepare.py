@@ -1,8 +1,9 @@
 """`ra prepare`: what it stores, how it continues, and what it says of bad folders and images."""
 
+import os
+import re
 import shutil
 
-import numpy as np
 import pytest
 from helpers import write_images
 from PIL import Image
@@ -38,20 +39,26 @@ def test_workers_write_the_same_bytes(root, tmp_path):
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
 
 
-def test_an_interrupted_run_continues_behind_the_last_image(root, tmp_path, monkeypatch):
-    prepare(root, tmp_path / "whole", **OPTIONS)
+def interrupted(root, out, after: int, **options) -> None:
+    """Leaves in ``out`` what `ra prepare` leaves when it is killed behind ``after`` files."""
     read, seen = cache._read, []
 
     def dies(item, **settings):
-        if len(seen) == 30:
+        if len(seen) == after:
             raise KeyboardInterrupt
         seen.append(item)
         return read(item, **settings)
 
-    monkeypatch.setattr(cache, "_read", dies)
-    with pytest.raises(KeyboardInterrupt):
-        prepare(root, tmp_path / "cut", **OPTIONS)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(cache, "_read", dies)
+        prepare(root, out, **OPTIONS, **options)
+
+
+def test_an_interrupted_run_continues_behind_the_last_image(root, tmp_path, monkeypatch):
+    prepare(root, tmp_path / "whole", **OPTIONS)
+    interrupted(root, tmp_path / "cut", 30)
     assert not (tmp_path / "cut/dataset.json").exists()
+    read = cache._read
     resumed = []
     monkeypatch.setattr(cache, "_read", lambda item, **s: resumed.append(item) or read(item, **s))
     prepare(root, tmp_path / "cut", **OPTIONS)
@@ -124,24 +131,89 @@ def test_odd_class_names_are_data(tmp_path):
     assert open_split(tmp_path / "out", "val").info.classes == ("$(touch x); '", 'a,"b')
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGBA", "I;16", "1", "LA"])
-def test_every_mode_becomes_rgb(tmp_path, mode):
-    pixels = np.full((20, 20, 3), 200, dtype=np.uint8)
-    image = Image.fromarray(pixels)
-    if mode == "I;16":
-        image = Image.fromarray(np.full((20, 20), 200 * 257, dtype=np.uint16))
-    else:
-        image = image.convert(mode)
-    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
-    image.save(path)
-    read = cache.read_image(path)
-    assert read.shape == (20, 20, 3)
-    assert read.mean() == pytest.approx(200, abs=4)
+def test_class_names_with_any_line_end_are_read_back(tmp_path):
+    names = ("a\nb", "a\rb", "a\r\nb", "a\x0bb", "a\x1cb", "a\x85b", "a\u2028b")
+    root = write_images(tmp_path / "images", classes=names, train=1, val=1)
+    info = prepare(root, tmp_path / "out", **OPTIONS)
+    split = open_split(tmp_path / "out", "train")
+    assert [info.classes[label] for label in split.labels] == sorted(names)
+    assert all((root / path).exists() for path in split.paths)
 
 
-def test_exif_rotation_is_applied(tmp_path):
-    image = Image.new("RGB", (30, 20))
-    exif = image.getexif()
-    exif[0x0112] = 6  # rotate by 90 degrees to see it upright
-    image.save(tmp_path / "a.jpg", exif=exif)
-    assert cache.read_image(tmp_path / "a.jpg").shape == (30, 20, 3)
+def test_an_interrupted_run_goes_on_with_line_ends_in_names(tmp_path):
+    root = write_images(tmp_path / "images", classes=("a\nb", "a\rb", "a\u2028b"), train=2, val=1)
+    prepare(root, tmp_path / "whole", **OPTIONS)
+    interrupted(root, tmp_path / "cut", 5)
+    prepare(root, tmp_path / "cut", **OPTIONS)
+    assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
+
+
+CHANGES = {
+    "replaced": lambda root: Image.new("RGB", (24, 20), "red").save(root / "train/a/1.png"),
+    "added": lambda root: shutil.copy(root / "val/c/0.png", root / "train/a/00.png"),
+    "removed": lambda root: (root / "train/a/0.png").unlink(),
+    "mended": lambda root: shutil.copy(root / "train/a/0.png", root / "train/b/0.png"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_resumed_run_notices_files_that_changed(root, tmp_path, change):
+    if change == "mended":
+        (root / "train/b/0.png").write_bytes(b"no image")
+    interrupted(root, tmp_path / "cut", 30, on_bad_image="skip")
+    CHANGES[change](root)
+    prepare(root, tmp_path / "cut", **OPTIONS)
+    prepare(root, tmp_path / "whole", **OPTIONS)
+    assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
+
+
+def test_a_resumed_run_lists_the_bad_images_of_both(root, tmp_path):
+    for name in ("train/a/0.png", "train/c/7.png"):
+        (root / name).write_bytes(b"no image")
+    interrupted(root, tmp_path / "out", 20, on_bad_image="skip")
+    info = prepare(root, tmp_path / "out", **OPTIONS, on_bad_image="skip")
+    listed = (tmp_path / "out/train.skipped.txt").read_text().splitlines()
+    assert [line.split()[0] for line in listed] == ["train/a/0.png", "train/c/7.png"]
+    assert info.images["train"] == len(open_split(tmp_path / "out", "train")) == 22
+    interrupted(root, tmp_path / "fail", 20, on_bad_image="skip")
+    with pytest.raises(UserError, match="train/a/0.png cannot be read"):
+        prepare(root, tmp_path / "fail", **OPTIONS)
+
+
+def test_a_run_without_usable_images_leaves_the_earlier_data_set(root, tmp_path):
+    prepare(root, tmp_path / "out", **OPTIONS)
+    before = digest(tmp_path / "out")
+    for path in (root / "val").rglob("*.png"):
+        path.write_bytes(b"no image")
+    with pytest.raises(UserError, match="val: no usable image"):
+        prepare(root, tmp_path / "out", **OPTIONS, on_bad_image="skip")
+    assert before.items() <= digest(tmp_path / "out").items()
+    assert len(open_split(tmp_path / "out", "val")) == 12
+
+
+def test_a_name_that_is_not_utf_8_is_a_bad_image_shown_escaped(root, tmp_path, capsys):
+    name = os.fsdecode(b"caf\xe9.png")
+    shutil.copy(root / "train/a/0.png", root / "train/a" / name)
+    shown = r"train/a/caf\xe9.png the name is not UTF-8"
+    with pytest.raises(UserError, match=re.escape(shown)):
+        prepare(root, tmp_path / "out", **OPTIONS)
+    prepare(root, tmp_path / "out", **OPTIONS, on_bad_image="skip")
+    assert shown in (tmp_path / "out/train.skipped.txt").read_text()
+    assert len(open_split(tmp_path / "out", "train")) == 24
+    with pytest.raises(UserError, match=re.escape(r"train/a/caf\xe9.png: the name is not UTF-8")):
+        open_split(root, "train", 20, 16)
+
+
+def test_what_is_no_regular_file_is_named(root, tmp_path):
+    (root / "train/a/8.png").symlink_to("/dev/zero")
+    os.mkfifo(root / "val/a/9.png")
+    prepare(root, tmp_path / "out", **OPTIONS, on_bad_image="skip")
+    for split, name in (("train", "8.png"), ("val", "9.png")):
+        listed = (tmp_path / f"out/{split}.skipped.txt").read_text()
+        assert listed == f"{split}/a/{name} is not a regular file\n"
+
+
+def test_one_class_with_one_image_is_a_data_set(tmp_path):
+    root = write_images(tmp_path / "images", classes=("a",), train=1, val=1)
+    assert prepare(root, tmp_path / "out", **OPTIONS).images == {"train": 1, "val": 1}
+    assert open_split(tmp_path / "out", "train").image(0).shape == (20, 24, 3)
