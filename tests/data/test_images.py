@@ -42,7 +42,8 @@ def noise(size=(24, 20)) -> Image.Image:
 @pytest.mark.parametrize("extension", images.EXTENSIONS)
 def test_every_listed_extension_is_read(tmp_path, extension):
     mode = {".pgm": "L", ".pbm": "1"}.get(extension, "RGB")
-    noise().convert(mode).save(tmp_path / f"a{extension.upper()}", Image.EXTENSION[extension])
+    format = Image.registered_extensions()[extension]
+    noise().convert(mode).save(tmp_path / f"a{extension.upper()}", format)
     found, others = find_files(tmp_path)
     assert (found, others) == ([f"a{extension.upper()}"], [])
     assert read_image(tmp_path / found[0]).shape == (20, 24, 3)
