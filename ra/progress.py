@@ -114,6 +114,11 @@ class Progress(tqdm):
             "time": time.time(),
         }
 
+    def clear(self, nolock: bool = False) -> None:
+        """Called by tqdm before ``Progress.write``: a log has no bar to erase."""
+        if self._terminal and not quiet():
+            super().clear(nolock)
+
     def close(self) -> None:
         if self.disable:
             return

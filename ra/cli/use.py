@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from ra.cli.flags import command
-from ra.errors import UserError
 
 MODEL = "processor.safetensors, the folder with it, or models:/NAME/VERSION of MLflow's registry"
 
@@ -46,26 +45,9 @@ def _add_process(commands) -> None:
 
 
 def _process(o) -> None:
-    from ra.inference.process import load, plan, read, save
-    from ra.progress import Progress
-    from ra.runtime.devices import use_device
+    from ra.jobs.inference import run_process
 
-    pairs = plan(o.inputs, o.out)
-    bad = []
-    with use_device(o.device, o.threads) as where:
-        processor = load(o.model, o.transformer, where, o.tile)
-        bar = Progress(pairs, name="process", unit="images")
-
-        def tell(done: int, of: int) -> None:
-            bar.set_postfix_str(f"tile {done} of {of}" if of > 1 else "", refresh=of > 1)
-
-        for source, result in bar:
-            try:
-                save(processor(read(source), tell), result)
-            except UserError as error:
-                bad.append(str(error))
-    if bad:
-        raise UserError(f"{len(bad)} of {len(pairs)} images not processed: " + "; ".join(bad))
+    run_process(o.model, o.inputs, o.out, o.transformer, o.tile, o.device, o.threads)
 
 
 def _add_predict(commands) -> None:
@@ -90,21 +72,10 @@ def _add_predict(commands) -> None:
 
 
 def _predict(o) -> None:
-    from ra.files import atomic
-    from ra.inference.predict import predict
-    from ra.inference.process import find_inputs, load
-    from ra.runtime.devices import use_device
+    from ra.jobs.inference import run_predict
 
-    paths = [path for path, _ in find_inputs(o.inputs)]
-    with use_device(o.device, o.threads) as where:
-        processor = load(o.model, o.transformer, where, o.tile)
-        answers = predict(processor, o.recognizers, paths, o.resize, o.degrade)
-    if o.csv:
-        with atomic(o.csv) as temporary:
-            answers.to_csv(temporary, index=False)
-    for when in ("before", "after"):
-        answers[when] += answers.pop(f"{when}_p").map(" {:.1f} %".format)
-    print(answers.to_markdown(index=False))
+    what = (o.model, o.inputs, o.recognizers, o.resize, o.degrade, o.csv)
+    run_predict(*what, o.transformer, o.tile, o.device, o.threads)
 
 
 def _add_watch(commands) -> None:

@@ -1,9 +1,10 @@
-"""What chosen R's answer before and after P."""
+"""Answers of recognizers before and after a processor."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,79 +14,119 @@ from PIL import Image
 from torch import Tensor
 
 from ra.data.degradations import VALIDATION, build_task, no_processing
-from ra.data.images import resized, to_rgb
-from ra.errors import UserError
-from ra.inference.process import Processor, read
+from ra.data.images import resized
+from ra.errors import UserError, one_line
+from ra.inference.process import Processor
 from ra.models.checkpoints import load_recognizer, read_header
 from ra.models.recognizers import Recognizer, build_recognizer, freeze, read_classes
 from ra.models.user_recognizer import load_user_recognizer
 
+IMAGENET_CROP = 224  # pixels; pretrained classifiers were trained on it or more
+FAR_LARGER = 2  # an image above this multiple of the training crop gets a warning
 
-def open_recognizer(name: str, device="cpu") -> tuple[str, Recognizer, list[str]]:
-    """(name, R, class names) of a recognizer.safetensors, a YAML file or a pretrained classifier.
 
-    A pretrained classifier answers with ImageNet's own names.
+class Classifier(NamedTuple):
+    """A recognizer with what a person needs to understand its answers.
+
+    Attributes:
+        name: its architecture, or the stem of the user's YAML file.
+        classes: names of the classes, in the order of the logits.
+        crop: side of the images that it takes as they are, in pixels; None if unknown.
     """
-    if name.endswith(".safetensors"):
-        header = read_header(Path(name))
-        return header["arch"], freeze(load_recognizer(Path(name), device)), header["classes"]
-    if name.endswith((".yaml", ".yml")):
-        recognizer = freeze(load_user_recognizer(Path(name)).to(device))
-        names = [f"logit {number}" for number in range(recognizer.logits)]
-        if "classes" in yaml.safe_load(Path(name).read_text(encoding="utf-8")):
-            for text, logit in read_classes(Path(name)).items():
+
+    name: str
+    network: Recognizer
+    classes: Sequence[str]
+    crop: int | None = None
+
+    def warning(self, size: tuple[int, int]) -> str | None:
+        """Why the answers to images of ``size`` (width, height) mean little; None if they do."""
+        if not self.crop or self.network.input_size or max(size) <= FAR_LARGER * self.crop:
+            return None
+        return (
+            f"{self.name} was trained on {self.crop}-px images and classifies one of "
+            f"{size[0]}x{size[1]} px: its answer may mean little; try --resize {self.crop}, or "
+            f"cut the image"
+        )
+
+
+def open_classifier(name: str, device: torch.device | str = "cpu") -> Classifier:
+    """A recognizer.safetensors, a user's YAML file, or a pretrained classifier by its name.
+
+    A pretrained classifier has ImageNet's classes. Without ``classes`` in a YAML file the classes
+    are called "logit 0" and so on.
+
+    Raises:
+        UserError: a file is missing or damaged, a name is unknown, or the logits are not those of
+            ImageNet.
+    """
+    path = Path(name)
+    if path.suffix == ".safetensors":
+        header = read_header(path)
+        network = freeze(load_recognizer(path, device))
+        return Classifier(header["arch"], network, header["classes"], header.get("crop"))
+    if path.suffix in (".yaml", ".yml"):
+        network = freeze(load_user_recognizer(path).to(device))
+        names = [f"logit {number}" for number in range(network.logits)]
+        if "classes" in yaml.safe_load(path.read_text(encoding="utf-8")):
+            for text, logit in read_classes(path).items():
                 names[logit] = text
-        return Path(name).stem, recognizer, names
+        return Classifier(path.stem, network, names)
     from timm.data import ImageNetInfo
 
-    recognizer = freeze(build_recognizer(name, 1000, "IMAGENET1K_V1").to(device))
+    network = freeze(build_recognizer(name, 1000, "IMAGENET1K_V1").to(device))
     names = [text.partition(",")[0] for text in ImageNetInfo().label_descriptions()]
-    if recognizer.logits != len(names):
-        raise UserError(f"{name}: has {recognizer.logits} logits, which are not ImageNet's classes")
-    return name, recognizer, names
+    if network.logits != len(names):
+        raise UserError(f"{name}: has {network.logits} logits, which are not ImageNet's classes")
+    return Classifier(name, network, names, IMAGENET_CROP)
+
+
+def views(
+    processor: Processor, image: np.ndarray, resize: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """The images to classify, before and after the processor; each (1, 3, H, W) in [0, 1].
+
+    Before is the image without processing, up-sampled bicubically if the processor up-scales.
+
+    Args:
+        image: degraded, uint8 (h, w, 3).
+        resize: side in pixels of the middle square to classify; None is the whole image.
+    """
+    inputs = torch.from_numpy(image.copy()).permute(2, 0, 1)[None] / 255
+    before = no_processing(inputs, processor.scale)
+    after = torch.from_numpy(processor.pixels(image)).permute(2, 0, 1)[None] / 255
+    return tuple(_middle(view, resize).to(processor.device) for view in (before, after))
 
 
 @torch.inference_mode()
-def predict(
-    processor: Processor,
-    recognizers: Sequence[str],
-    paths: Sequence[Path],
-    resize: int | None = None,
-    degrade: bool = False,
-) -> pd.DataFrame:
-    """One row per image and R: image, recognizer, before, before_p, after, after_p (both in %).
+def classify(classifier: Classifier, view: Tensor) -> tuple[str, float]:
+    """(class, confidence in percent) of an image (1, 3, H, W) in [0, 1].
 
-    "Before" is R's answer to the image without processing (for sr: up-sampled bicubically).
-
-    Args:
-        recognizers: as ``open_recognizer`` takes them.
-        resize: shorter side in pixels of what R reads, cut to a square in the middle; None lets
-            R read the whole image at its size.
-        degrade: the images are clean ones, to be degraded by P's task first.
+    Raises:
+        UserError: the image is too small for the network.
     """
-    judges = [open_recognizer(name, processor.device) for name in recognizers]
-    rows = []
-    for number, path in enumerate(paths):
-        degraded = np.asarray(to_rgb(read(path)))
-        if degrade:
-            degraded = _degraded(degraded, processor, number)
-        inputs = torch.from_numpy(degraded.copy()).permute(2, 0, 1)[None] / 255
-        unprocessed = no_processing(inputs.float(), processor.scale)
-        restored = torch.from_numpy(processor.pixels(degraded)).permute(2, 0, 1)[None] / 255
-        views = [_view(image, resize).to(processor.device) for image in (unprocessed, restored)]
-        for name, recognizer, classes in judges:
-            row = {"image": str(path), "recognizer": name}
-            for when, view in zip(("before", "after"), views, strict=True):
-                probability, label = recognizer(view)[0].softmax(0).max(0)
-                row |= {when: classes[int(label)], f"{when}_p": 100 * float(probability)}
-            rows.append(row)
-    return pd.DataFrame(rows)
+    try:
+        probability, label = classifier.network(view)[0].softmax(0).max(0)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        if one_line(error):  # out of memory
+            raise
+        height, width = view.shape[2:]
+        raise UserError(
+            f"{classifier.name} cannot classify an image of {width}x{height} px "
+            f"({str(error).splitlines()[0]}); give a --resize"
+        ) from None
+    return classifier.classes[int(label)], 100 * float(probability)
 
 
-def _degraded(clean: np.ndarray, processor: Processor, number: int) -> np.ndarray:
-    """uint8 (h, w, 3) as P's task degrades it; sides are cut to what the task divides."""
+def degrade(clean: np.ndarray, processor: Processor, number: int) -> np.ndarray:
+    """Degrade an image as the processor's task does; both are uint8 (h, w, 3).
+
+    Sides are cut to multiples of the task's scale. ``number`` seeds random degradations.
+    """
     task = build_task(processor.stored["task"], **processor.stored.get("task_settings", {}))
     height, width = (side - side % task.scale for side in clean.shape[:2])
+    if not height or not width:
+        raise UserError(f"is {clean.shape[1]}x{clean.shape[0]} px, too small to be degraded")
     crops = torch.from_numpy(clean[:height, :width].copy()).permute(2, 0, 1)[None]
     degraded = task.degrade(crops, [(0, VALIDATION, number)])
     if degraded.is_floating_point():
@@ -93,13 +134,34 @@ def _degraded(clean: np.ndarray, processor: Processor, number: int) -> np.ndarra
     return degraded[0].permute(1, 2, 0).numpy()
 
 
-def _view(image: Tensor, resize: int | None) -> Tensor:
-    """What R reads of an image (1, 3, H, W) in [0, 1]: all of it, or a resized centre crop."""
+def _middle(image: Tensor, resize: int | None) -> Tensor:
+    """The middle square of ``resize`` pixels of (1, 3, H, W), its shorter side resized to that."""
     if resize is None:
         return image
     pixels = (image[0] * 255).round().byte().permute(1, 2, 0).numpy()
     whole = Image.fromarray(pixels)
-    whole = whole.resize(resized(whole.size, resize), Image.Resampling.BILINEAR)
+    size = resized(whole.size, resize)
+    if size[0] * size[1] > Image.MAX_IMAGE_PIXELS:
+        raise UserError(f"is {whole.width}x{whole.height} px: too long and narrow for --resize")
+    whole = whole.resize(size, Image.Resampling.BILINEAR)
     left, top = (whole.width - resize) // 2, (whole.height - resize) // 2
     square = np.asarray(whole.crop((left, top, left + resize, top + resize)))
     return torch.from_numpy(square.copy()).permute(2, 0, 1)[None] / 255
+
+
+def table(answers: pd.DataFrame) -> str:
+    """A Markdown table of ``answers`` that marks what changed, and a last line that sums up.
+
+    Args:
+        answers: image, recognizer, before, before_p, after, after_p (both in percent).
+    """
+    changed = answers["before"] != answers["after"]
+    shown = answers[["image", "recognizer"]].copy()
+    for when in ("before", "after"):
+        shown[when] = answers[when] + answers[f"{when}_p"].map(" {:.1f} %".format)
+    shown["changed"] = changed.map({True: "yes", False: ""})
+    before, after = answers["before_p"].mean(), answers["after_p"].mean()
+    return (
+        f"{shown.to_markdown(index=False)}\n\n{changed.sum()} of {len(answers)} answers changed; "
+        f"mean confidence {before:.1f} % before, {after:.1f} % after"
+    )

@@ -1,4 +1,4 @@
-"""Use of a trained P: tiles equal the whole, alpha and grey are kept, errors are one line."""
+"""A trained processor on whole images: tiles equal the whole, alpha, grey and profile are kept."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ra.cli import main
+from ra.data.images import BadImage
 from ra.errors import UserError
-from ra.inference.process import Processor, load, plan, receptive_reach
+from ra.inference.process import Processor, load, receptive_reach
 from ra.models.checkpoints import save_model
 from ra.models.processors import PROCESSORS, build_processor
 
@@ -50,7 +50,7 @@ def test_tiles_give_the_result_of_the_whole_image(arch):
     assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
 
 
-def test_every_registered_p_is_tested():
+def test_every_registered_processor_is_tested():
     """An architecture added by a test of its own may come later in PROCESSORS."""
     assert set(SMALL) <= set(PROCESSORS)
 
@@ -73,26 +73,15 @@ def test_the_receptive_field_is_that_of_the_layers(arch, least, most):
     assert least <= receptive_reach(build_processor(arch, SCALE[arch], **SMALL[arch])) <= most
 
 
-def test_a_p_that_reads_everything_is_not_cut_into_tiles():
+def test_a_processor_with_global_pooling_is_not_cut_into_tiles():
     class Mean(nn.Module):
         def forward(self, x):
             return x - x.mean((2, 3), keepdim=True) + 0.5
 
     whole = Processor(Mean(), 1, tile=64)
     assert whole.pixels(noise(64, 64, 3)).shape == (64, 64, 3)
-    with pytest.raises(UserError, match="reads the whole image"):
+    with pytest.raises(UserError, match="depends on the whole image"):
         whole.pixels(noise(65, 64, 3))
-
-
-@pytest.fixture
-def model(tmp_path):
-    folder = tmp_path / "model"
-    save_model(
-        folder / "processor.safetensors",
-        network("SRResNet"),
-        {"kind": "processor", "task": "sr", "task_settings": {"factor": 4}},
-    )
-    return folder
 
 
 @pytest.mark.parametrize(
@@ -117,85 +106,34 @@ def test_exif_rotation_is_applied(model):
     assert load(model)(image).size == (40, 56)
 
 
-def call(*arguments):
-    return main([str(part) for part in arguments])
-
-
-@pytest.fixture
-def photos(tmp_path):
-    folder = tmp_path / "photos"
-    (folder / "in").mkdir(parents=True)
-    for name in ("a.png", "b.png", "in/c.png"):
-        Image.fromarray(noise(8, 12, 3)).save(folder / name)
-    return folder
-
-
-def test_files_folders_and_patterns(model, photos, tmp_path, capsys):
-    assert call("process", "--model", model, photos, tmp_path / "folder") == 0
-    done = {str(p.relative_to(tmp_path / "folder")) for p in (tmp_path / "folder").rglob("*.png")}
-    assert done == {"a.png", "b.png", "in/c.png"}
-    assert "100%" in capsys.readouterr().err
-    assert call("process", "--quiet", "--model", model, photos / "?.png", tmp_path / "few") == 0
-    assert {p.name for p in (tmp_path / "few").iterdir()} == {"a.png", "b.png"}
-    one = tmp_path / "one.jpg"
-    file = model / "processor.safetensors"
-    assert call("process", "--quiet", "--model", file, photos / "a.png", one) == 0
-    with Image.open(one) as image:
-        assert (image.size, image.format) == ((48, 32), "JPEG")
-    assert capsys.readouterr().err == ""
-
-
-def test_a_bad_image_is_named_and_the_others_are_done(model, photos, tmp_path, capsys):
-    (photos / "a.png").write_bytes(b"nothing")
-    assert call("process", "--model", model, photos, tmp_path / "out") == 1
-    assert f"1 of 3 images not processed: {photos}/a.png: is not" in capsys.readouterr().err
-    assert len(list((tmp_path / "out").rglob("*.png"))) == 2
-
-
 @pytest.mark.parametrize(
-    ("inputs", "out", "message"),
-    [
-        (["none.png"], "out", "none.png: no such file, folder or pattern"),
-        (["a.png"], "x.abc", "no image format is called .abc"),
-        (["a.png", "b.png"], "a.png", "is a file; 2 results need a folder"),
-        (["a.png", "in/../a.png"], "out", "would both become"),
-        (["a.png"], ".", "would replace an input"),
-    ],
+    ("mode", "space", "kept"),
+    [("P", b"RGB ", True), ("L", b"GRAY", True), ("RGBA", b"RGB ", True), ("CMYK", b"CMYK", False)],
 )
-def test_what_cannot_be_written_is_said_before_any_work(photos, monkeypatch, inputs, out, message):
-    from pathlib import Path
-
-    monkeypatch.chdir(photos)
-    with pytest.raises(UserError, match=message):
-        plan(inputs, Path(out))
+def test_the_colour_profile_is_kept_where_it_fits_the_result(model, mode, space, kept):
+    image = Image.fromarray(noise(8, 8, 3)).convert(mode)
+    image.info["icc_profile"] = bytes(16) + space + bytes(108)
+    assert ("icc_profile" in load(model)(image).info) is kept
 
 
-def test_a_missing_t_is_named(model):
+def test_12_bits_in_16_are_not_black_and_32_bits_are_refused(model):
+    dark = np.random.default_rng(0).integers(0, 4096, (8, 8), dtype=np.uint16)
+    shown = np.asarray(load(model)(Image.fromarray(dark)))
+    as_eight = np.asarray(load(model)(Image.fromarray((dark / (4095 / 255)).round().astype("u1"))))
+    assert np.abs(shown.astype(int) - as_eight).max() <= 1
+    with pytest.raises(BadImage, match="integer pixels"):
+        load(model)(Image.fromarray(np.full((8, 8), 2**30, np.int32)))
+
+
+def test_a_missing_transformer_is_named(model):
     with pytest.raises(UserError, match="transformer.safetensors: no such file"):
         load(model, transformer=True)
 
 
-def test_t_is_applied_behind_p(model):
+def test_the_transformer_is_applied_behind_the_processor(model):
     t = build_processor("residual", 1, channels=4, blocks=2)
     nn.init.constant_(t.body[-1].bias, 0.25)
     save_model(model / "transformer.safetensors", t, {"kind": "transformer"})
     image = np.zeros((8, 8, 3), np.uint8)
     before, after = load(model).pixels(image), load(model, transformer=True).pixels(image)
     assert np.allclose(after, np.minimum(255, before + 63.75), atol=1.1)
-
-
-def test_predict_shows_what_r_answers_before_and_after(model, photos, tmp_path, recognizer, capsys):
-    from ra.inference.predict import predict
-
-    r = tmp_path / "recognizer.safetensors"
-    save_model(
-        r, recognizer, {"kind": "recognizer", "arch": "squeezenet1_1", "classes": ["x", "y", "z"]}
-    )
-    answers = predict(load(model), [str(r)], [photos / "a.png"], degrade=True, resize=32)
-    row = answers.iloc[0]
-    assert {row.before, row.after} <= {"x", "y", "z"} and 33 < row.after_p <= 100
-    flags = ["--recognizers", r, "--resize", 32, "--csv", tmp_path / "answers.csv"]
-    assert call("predict", "--model", model, photos, *flags) == 0
-    said = capsys.readouterr().out
-    assert "before" in said and said.count("squeezenet1_1") == 3
-    assert (tmp_path / "answers.csv").read_text().startswith("image,recognizer,before,before_p")

@@ -1,0 +1,153 @@
+"""Image files in and out of ``ra process`` and ``ra predict``."""
+
+from __future__ import annotations
+
+import glob
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from ra.data.images import EXTENSIONS, BadImage, find_files, open_image
+from ra.errors import UserError
+from ra.files import atomic, escaped
+
+# Longest side in pixels that a format can hold; formats that are not listed hold any.
+LONGEST = {"AVIF": 32768, "GIF": 65535, "ICO": 256, "JPEG": 65500, "MPO": 65500, "PCX": 65534}
+LONGEST |= {"SGI": 65535, "TGA": 65535, "WEBP": 16383}
+LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif")  # saved at quality 95
+
+
+def find_inputs(inputs: Sequence[str]) -> list[tuple[Path, Path]]:
+    """(image, its place below the output folder) of files, folders and glob patterns.
+
+    In a folder, hidden files and folders and those of thumbnails are left out.
+
+    Raises:
+        UserError: a pattern or path that matches nothing, a folder without images.
+    """
+    found: list[tuple[Path, Path]] = []
+    for text in inputs:
+        paths = [Path(text)] if Path(text).exists() else [Path(p) for p in sorted(glob.glob(text))]
+        if not paths:
+            raise UserError(f"{escaped(text)}: no such file, folder or pattern")
+        for path in paths:
+            if path.is_dir():
+                images, others = find_files(path)
+                if not images:
+                    raise UserError(f"{escaped(path)}: no image in it ({', '.join(EXTENSIONS)})")
+                found += [(path / file, Path(file)) for file in images]
+                _say_left_out(path, others)
+            else:
+                found.append((path, Path(path.name)))
+    return found
+
+
+def _say_left_out(folder: Path, files: Sequence[str]) -> None:
+    if files:
+        names = ", ".join(escaped(name) for name in files[:5]) + (", ..." if files[5:] else "")
+        print(
+            f"{escaped(folder)}: not images by name, left out: {len(files)} ({names})",
+            file=sys.stderr,
+        )
+
+
+def plan(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
+    """(image, result file) of every input; one file may be named, several go into a folder.
+
+    In a folder every result is a PNG, which loses nothing.
+
+    Raises:
+        UserError: the format of ``out`` cannot be written, two results would be one file, or a
+            result would replace an input.
+    """
+    found = find_inputs(inputs)
+    if len(found) == 1 and not out.is_dir() and out.suffix:
+        stored_mode(out, "RGB")
+        pairs = [(found[0][0], out)]
+    else:
+        if out.is_file():
+            raise UserError(f"{escaped(out)}: is a file; {len(found)} results need a folder")
+        pairs = [(file, out / place.with_suffix(".png")) for file, place in found]
+    taken: dict[Path, Path] = {}
+    sources = {source.resolve() for source, _ in pairs}
+    for source, result in pairs:
+        if result in taken:
+            both = f"{escaped(source)} and {escaped(taken[result])}"
+            raise UserError(f"{both} would both become {escaped(result)}; rename one")
+        if result.resolve() in sources:
+            raise UserError(f"{escaped(result)}: would replace an input; choose another folder")
+        taken[result] = source
+    return pairs
+
+
+def read(path: Path) -> Image.Image:
+    """Open and decode an image, upright; UserError names the file and the reason."""
+    try:
+        return open_image(path)
+    except BadImage as error:
+        raise UserError(f"{escaped(path)} {error}") from None
+
+
+def stored_mode(path: Path, mode: str, side: int = 1) -> str:
+    """The mode in which an image can be saved as ``path``: its own, else without alpha or grey.
+
+    Args:
+        mode: L, LA, RGB or RGBA.
+        side: the longer side of the image, in pixels.
+
+    Raises:
+        UserError: the suffix of ``path`` names no format that Pillow writes, or one that cannot
+            hold such an image.
+    """
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind is None:
+        raise UserError(f"{escaped(path)}: no image format is called {path.suffix}; try .png")
+    if side > LONGEST.get(kind, side):
+        limit = f"{kind} holds at most {LONGEST[kind]} px a side"
+        raise UserError(f"{escaped(path)}: the result has {side} px, but {limit}; try .png")
+    for candidate in (mode, mode.rstrip("A"), "RGB"):
+        if _holds(kind, candidate):
+            return candidate
+    raise UserError(f"{escaped(path)}: Pillow cannot write {mode} images as {kind}; try .png")
+
+
+def _holds(kind: str, mode: str) -> bool:
+    """Whether a format keeps the size and the transparency of an image; tried on a small one."""
+    transparent, file = Image.new(mode, (16, 16), 0), io.BytesIO()
+    try:
+        transparent.save(file, kind)
+        if kind not in Image.OPEN:
+            return True
+        with Image.open(file, formats=[kind]) as kept:
+            alike = kept.size == transparent.size
+            return alike and (mode[-1] != "A" or not any(kept.convert("RGBA").getpixel((0, 0))[3:]))
+    except Exception:  # each format has its own kind of error for what it cannot hold
+        return False
+
+
+def save(image: Image.Image, path: Path) -> None:
+    """Write ``image`` with its colour profile; formats without alpha get white behind it.
+
+    Raises:
+        UserError: Pillow cannot write this image in the format of ``path``.
+        OSError: the disk is full or read-only.
+    """
+    mode = stored_mode(path, image.mode, max(image.size))
+    profile = image.info.get("icc_profile")
+    if image.mode.endswith("A") and not mode.endswith("A"):
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert(mode)
+    options = {"quality": 95} if path.suffix.lower() in LOSSY else {}
+    if profile:
+        options["icc_profile"] = profile
+    with atomic(path) as temporary:
+        try:
+            image.save(temporary, **options)
+        except Exception as error:  # Pillow's encoders raise nearly anything
+            if getattr(error, "errno", None):
+                raise  # the disk's: atomic adds the name of the file
+            raise UserError(f"{escaped(path)}: cannot be written ({error})") from None
