@@ -53,6 +53,11 @@ def one_line(error: BaseException) -> str | None:
             "out of memory; choose a smaller --batch-size, fewer --workers or fewer jobs at once, "
             "then run the same command again"
         )
+    if isinstance(error, ValueError) and "Expected more than 1 value per channel" in text:
+        return (
+            "batch norm needs more than one value per channel: choose a --batch-size above 1, "
+            "larger images or more of them"
+        )
     if isinstance(error, RuntimeError) and "DataLoader worker" in text:
         return (
             f"a loader process is gone ({text.splitlines()[0]}), as when memory runs out; choose "

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ra.data.images import EXTENSIONS, find_files, is_listed
 from ra.errors import UserError
+from ra.files import escaped
 
 SPLITS = ("train", "val")
 NOT_UTF8 = "the name is not UTF-8; rename it"
@@ -64,11 +65,6 @@ def is_utf8(name: str) -> bool:
     except UnicodeEncodeError:  # Python decodes other bytes of a name to lone surrogates
         return False
     return True
-
-
-def escaped(path: str) -> str:
-    """``path`` as text that can be shown: bytes that are not UTF-8 as \\xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _some(paths: list[str]) -> str:

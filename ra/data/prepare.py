@@ -24,10 +24,10 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from ra.data.folders import NOT_UTF8, SPLITS, escaped, find_classes, find_images, is_utf8
+from ra.data.folders import NOT_UTF8, SPLITS, find_classes, find_images, is_utf8
 from ra.data.images import BadImage, read_image
 from ra.errors import UserError
-from ra.files import atomic, named, write_json, write_text
+from ra.files import atomic, escaped, named, write_json, write_text
 from ra.progress import Progress
 
 COLUMNS = ("path", "label", "height", "width", "offset", "sha256")

@@ -17,10 +17,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ra.data.degradations import VALIDATION, Key, random_generator
-from ra.data.folders import NOT_UTF8, escaped, find_classes, find_images, is_utf8
+from ra.data.folders import NOT_UTF8, find_classes, find_images, is_utf8
 from ra.data.images import BadImage, read_image
 from ra.data.prepare import DatasetInfo, check_sizes, read_info
 from ra.errors import UserError
+from ra.files import escaped
 
 SWITCH_S = 1e-4  # Python's own 5 ms are a sixth of a small training step
 EVALUATION_BATCH = 100  # images a pass without gradients takes at once
@@ -177,29 +178,44 @@ def epoch_order(length: int, seed: int, epoch: int) -> np.ndarray:
 class TrainingKeys:
     """Batches of keys from step ``start`` to the end of training, one epoch after the other.
 
-    The last, smaller batch of an epoch is kept. Of a global batch, process ``rank`` of ``world``
-    takes every world-th image.
+    The last, smaller batch of an epoch is kept, except one of a single image: that image joins
+    the batch before it, which then has ``batch_size`` + 1 images. Batch norm has no variance over
+    one value, which is what one image leaves of a channel where the maps have shrunk to 1x1.
+
+    Args:
+        length: number of training images.
+        batch_size: images a step, over all processes.
+        epochs: passes over the images.
+        seed: of order, crops and noise.
+        start: step to begin at, counted from 0.
+        rank, world: of each batch, process ``rank`` of ``world`` takes every world-th image.
     """
 
     def __init__(self, length, batch_size, epochs, seed, start=0, rank=0, world=1) -> None:
         self.length, self.batch_size, self.epochs, self.seed = length, batch_size, epochs, seed
         self.start, self.rank, self.world = start, rank, world
-        self.steps_per_epoch = -(-length // batch_size)
+        whole, rest = divmod(length, batch_size)
+        self.steps_per_epoch = max(1, whole + (rest > 1))
 
     def __len__(self) -> int:
         return self.steps_per_epoch * self.epochs - self.start
 
     def images_in(self, step: int) -> int:
-        """Images of the global batch at a step, counted from 0."""
-        begin = step % self.steps_per_epoch * self.batch_size
-        return min(self.batch_size, self.length - begin)
+        """Images of the batch at ``step``, over all processes."""
+        places = self._places(step % self.steps_per_epoch)
+        return places.stop - places.start
+
+    def _places(self, step: int) -> slice:
+        """Places of a batch's images in the order of its epoch; ``step`` counts from its start."""
+        begin, last = step * self.batch_size, step == self.steps_per_epoch - 1
+        return slice(begin, self.length if last else begin + self.batch_size)
 
     def __iter__(self) -> Iterator[list[Key]]:
         first_epoch, skip = divmod(self.start, self.steps_per_epoch)
         for epoch in range(first_epoch, self.epochs):
             order = epoch_order(self.length, self.seed, epoch)
-            for begin in range(skip * self.batch_size, self.length, self.batch_size):
-                chosen = order[begin : begin + self.batch_size][self.rank :: self.world]
+            for step in range(skip, self.steps_per_epoch):
+                chosen = order[self._places(step)][self.rank :: self.world]
                 yield [(self.seed, epoch, int(index)) for index in chosen]
             skip = 0
 

@@ -35,11 +35,13 @@ class Team:
 
     def check(self, images: int, batch_size: int) -> None:
         """UserError where some global batch would leave a member without an image."""
-        last = images % batch_size or batch_size
-        if min(last, batch_size) < self.world:
+        last = images % batch_size
+        # One image left over joins the batch before it (ra.data.splits.TrainingKeys).
+        smallest = min(images, last if last > 1 else batch_size)
+        if smallest < self.world:
             raise UserError(
-                f"batch_size: {batch_size} leaves {last} of {images} images to a step, fewer than "
-                f"the {self.world} processes; choose another"
+                f"batch_size: {batch_size} leaves {smallest} of {images} images to a step, fewer "
+                f"than the {self.world} processes; choose another"
             )
 
     def wrap(self, modules: dict[str, nn.Module]) -> dict[str, nn.Module]:

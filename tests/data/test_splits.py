@@ -101,6 +101,34 @@ def test_ranks_share_a_global_batch(prepared):
     assert sorted(parts[0] + parts[1]) == sorted(whole)
 
 
+@pytest.mark.parametrize(
+    ("length", "batch_size", "sizes"),
+    [
+        (65, 64, [65]),
+        (129, 64, [64, 65]),
+        (66, 64, [64, 2]),
+        (64, 64, [64]),
+        (5, 2, [2, 3]),
+        (3, 1, [1, 1, 1]),
+        (1, 64, [1]),
+        (63, 64, [63]),
+    ],
+)
+def test_a_single_image_left_over_joins_the_batch_before(length, batch_size, sizes):
+    """Batch norm cannot train on one image whose maps are 1x1."""
+    keys = TrainingKeys(length, batch_size, 2, seed=0)
+    batches = list(keys)
+    assert [len(batch) for batch in batches] == sizes * 2
+    assert [keys.images_in(step) for step in range(len(keys))] == sizes * 2
+    for epoch in (0, 1):
+        visited = [key[2] for batch in batches for key in batch if key[1] == epoch]
+        assert sorted(visited) == list(range(length))
+    assert list(TrainingKeys(length, batch_size, 2, seed=0, start=1)) == batches[1:]
+    parts = [TrainingKeys(length, batch_size, 2, 0, rank=rank, world=2) for rank in (0, 1)]
+    for whole, *shares in zip(batches, *parts, strict=True):
+        assert sorted(sum(shares, [])) == sorted(whole)
+
+
 def test_on_the_device_images_are_floats_in_the_unit_range(prepared):
     batch = batches(prepared)[0].to(CPU)
     assert batch.target.dtype == torch.float32

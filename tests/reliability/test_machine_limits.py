@@ -184,6 +184,12 @@ def test_what_the_machine_refuses_is_one_line(monkeypatch, capsys, tmp_path, err
     assert line.startswith("ra table: error: ") and says in line
 
 
+def test_batch_norm_of_a_single_value_is_one_line():
+    with pytest.raises(ValueError, match="more than 1 value") as caught:
+        torch.nn.BatchNorm2d(1)(torch.zeros(1, 1, 1, 1))
+    assert one_line(caught.value).startswith("batch norm needs more than one value per channel")
+
+
 def test_torch_without_memory_is_one_line(capsys, monkeypatch, prepared, tmp_path):
     def huge(*_, **__):
         return torch.empty(2**60)

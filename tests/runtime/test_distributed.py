@@ -79,6 +79,11 @@ def test_shared_batch_norm_alone_is_batch_norm(monkeypatch):
 
 
 def test_a_batch_without_an_image_for_everyone_is_refused():
-    with pytest.raises(UserError, match="batch_size: 4 leaves 1 of 9 images to a step, fewer than"):
-        Team(0, 2).check(9, 4)
+    with pytest.raises(
+        UserError, match="batch_size: 4 leaves 2 of 10 images to a step, fewer than"
+    ):
+        Team(0, 3).check(10, 4)
     Team(0, 2).check(10, 4)
+    Team(0, 2).check(9, 4)  # batches of 4 and 5
+    with pytest.raises(UserError, match="leaves 1 of 1 images"):
+        Team(0, 2).check(1, 4)
