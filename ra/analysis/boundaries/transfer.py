@@ -11,11 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ra.analysis.boundaries.survey import rank_coefficient
-from ra.analysis.scores import load, shown
+from ra.analysis.scores import load, shown, shown_p
 from ra.errors import UserError
-from ra.evaluation.evaluate import mean
-from ra.evaluation.statistics import holm
+from ra.evaluation.statistics import holm, mean, permuted_correlation, rank_coefficient
 from ra.files import write_csv, write_text
 from ra.registry import NO_RECOGNIZER
 from ra.reporting.panels import panels, save
@@ -44,7 +42,9 @@ def transfer_gains(evaluations: Sequence[Path]) -> pd.DataFrame:
             key = (*(labels[name] for name in KEYS), r)
             hits.setdefault(key, []).append(images[f"{r}:top1"])
     top1 = {key: 100 * pd.concat(parts, axis=1).mean(axis=1) for key, parts in hits.items()}
-    plain = {(task, r): found for (task, p_model, *_, r), found in top1.items() if p_model == "plain"}
+    plain = {
+        (task, r): found for (task, p_model, *_, r), found in top1.items() if p_model == "plain"
+    }
     rows = []
     for key, found in top1.items():
         baseline = plain.get((key[0], key[-1]))
@@ -79,8 +79,8 @@ def correlations(table: pd.DataFrame, rounds: int = 5040) -> pd.DataFrame:
 
     Both are ranked within their task, so that the difficulty of a task does not pretend a
     relation; and once more within their task and training recognizer, so that neither do training
-    recognizers that help all others more. p is that of ``qap``; p_holm is adjusted for all tests
-    of the table. The coefficient of each task alone has no test.
+    recognizers that help all others more. p is from permutations of the recognizers, see
+    ``relabelled``; p_holm is adjusted for all tests of the table. A task alone has no test.
 
     Returns:
         Columns similarity, ranked_within, n, spearman, p, p_holm; NaN where the ranks of either do
@@ -93,7 +93,7 @@ def correlations(table: pd.DataFrame, rounds: int = 5040) -> pd.DataFrame:
         for within, keys in RANKED.items():
             ranks = known.groupby(keys)[[measure, "gain"]].rank()
             ranks -= ranks.groupby([known[key] for key in keys]).transform("mean")
-            rho, p = qap(*ranks.to_numpy().T, orders)
+            rho, p = permuted_correlation(*ranks.to_numpy().T, orders)
             rows.append([measure, within, len(known), rho, p])
         for task, part in known.groupby("task", sort=False):
             rho = rank_coefficient(part[measure], part.gain)
@@ -107,7 +107,9 @@ def correlations(table: pd.DataFrame, rounds: int = 5040) -> pd.DataFrame:
 def relabelled(table: pd.DataFrame, rounds: int, seed: int = 0) -> np.ndarray:
     """Rows of ``table`` under permutations of the recognizers, (permutations, rows).
 
-    Row i becomes the row of the same task whose two recognizers are the permuted ones of row i.
+    Pairs that share a recognizer are not independent, so the pairs themselves must not be permuted
+    (quadratic assignment procedure: Hubert & Schultz, Brit. J. Math. Stat. Psych. 1976). Row i
+    becomes the row of the same task whose two recognizers are the permuted ones of row i.
     Training recognizers change places among themselves, as do those that only evaluate: so every
     pair remains a pair of the table; a permutation that leads to a missing pair is left out. All
     permutations are taken if they are at most ``rounds``, else so many random ones. The first is
@@ -132,23 +134,6 @@ def relabelled(table: pd.DataFrame, rounds: int, seed: int = 0) -> np.ndarray:
     return np.array(orders, int).reshape(-1, len(cells))
 
 
-def qap(a: np.ndarray, b: np.ndarray, orders: np.ndarray) -> tuple[float, float]:
-    """Correlation of ``a`` and ``b`` (means are 0), and its two-sided p under ``orders`` of ``b``.
-
-    Pairs that share a recognizer are not independent, so pairs must not be permuted; recognizers
-    are (quadratic assignment procedure: Hubert & Schultz, Brit. J. Math. Stat. Psych. 1976).
-
-    Args:
-        orders: from ``relabelled``, the first being the identity.
-    """
-    size = np.linalg.norm(a) * np.linalg.norm(b)
-    if size == 0:
-        return float("nan"), float("nan")
-    found = b[orders] @ a / size
-    # Rounding must not make an equal pairing look less extreme.
-    return float(found[0]), float((np.abs(found) >= abs(found[0]) - 1e-9).mean())
-
-
 def write_transfer(pairs: Sequence[Path], evaluations: Sequence[Path], out: Path) -> None:
     """Write transfer.csv, correlation.csv, boundaries.md and scatter.png into ``out``."""
     try:
@@ -164,7 +149,8 @@ def write_transfer(pairs: Sequence[Path], evaluations: Sequence[Path], out: Path
     readable = table[["task", "training_r", "evaluation_r", *AXES]].copy()
     readable["gain (points, 95 %)"] = shown(table, "gain", sign="+")
     readable["n"] = table.n
-    parts = [f.to_markdown(index=False, floatfmt=".3f") for f in (readable, related.fillna(""))]
+    tests = related.assign(p=shown_p(related), p_holm=shown_p(related, "p_holm"))
+    parts = [f.to_markdown(index=False, floatfmt=".3f") for f in (readable, tests)]
     write_text(out / "boundaries.md", "\n\n".join(parts) + "\n")
     write_scatter(out / "scatter.png", table)
 
