@@ -93,6 +93,6 @@ def _add_table(commands) -> None:
 
 
 def _table(o) -> None:
-    from ra.analysis.boundaries.table import write_transfer
+    from ra.analysis.boundaries.transfer import write_transfer
 
     write_transfer(o.pairs, o.evaluations, o.save_dir)

@@ -13,13 +13,12 @@ def panels(columns: int, width: float, height: float, rows: int = 1):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width * columns, height * rows), dpi=110)
+    figure = Figure(figsize=(width * columns, height * rows), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
 def save(figure, path: Path) -> None:
     """Write ``figure`` as the suffix of ``path`` says."""
-    figure.tight_layout()
     with atomic(path) as temporary:
         figure.savefig(temporary)

@@ -1,9 +1,9 @@
-"""How alike the decision boundaries of two R's are around processed images (method.md, 7).
+"""How alike the decision boundaries of two recognizers are around images (method.md, 7).
 
-The point of departure is the output of plain P; the directions that all R's share are those to
-the output of RA P, a random one orthogonal to it, and the gradient of the training R's loss.
-Points are not clamped to [0, 1]: a plane stays a plane, and an R answers everywhere.
-Distances are root mean squares over an image's values, in units of the range [0, 1].
+The images are outputs of the plain processor. Three directions are the same for all recognizers:
+to the output of the recognition-aware processor, a random one orthogonal to it, and the gradient
+of the training recognizer's loss. Points are not clamped to [0, 1], so that a plane stays a plane.
+Distances are root mean squares over the values of an image, in units of the range [0, 1].
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 
-import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -21,7 +20,6 @@ from torch import Tensor, nn
 from ra.evaluation.statistics import mean, rank_correlation
 
 DIRECTIONS = ("ra", "random", "gradient")
-MEASURES = ("region_agreement", *(f"distance_rho_{d}" for d in DIRECTIONS), "gradient_cosine")
 BATCH = 256  # points that a recognizer classifies at once
 GRADIENT_BATCH = 32  # images whose gradients are taken at once: a few GB at 224 px
 
@@ -44,14 +42,14 @@ class Survey:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What one R says around N images.
+class Boundaries:
+    """The decision boundaries of one recognizer around N images.
 
     Attributes:
         regions: predicted class on each plane, (N, grid, grid); rows go along the random
-            direction, columns along that to the RA output.
-        distances: direction -> RMS distance (N,) at which the prediction is first another one;
-            infinite where it is none up to the radius.
+            direction, columns along that to the recognition-aware output.
+        distances: direction -> RMS distance (N,) at which the prediction first changes; infinite
+            where it does not up to the radius.
         gradient: of the cross-entropy at each image, flattened, length 1; (N, D).
     """
 
@@ -77,7 +75,8 @@ def random_orthogonal(direction: Tensor, seed: int) -> Tensor:
 def loss_gradient(recognizer: nn.Module, images: Tensor, label: Tensor) -> Tensor:
     """Gradient of each image's cross-entropy with respect to the image, (N, 3, H, W)."""
     parts = []
-    for part, wanted in zip(images.split(GRADIENT_BATCH), label.split(GRADIENT_BATCH), strict=True):
+    batches = images.split(GRADIENT_BATCH), label.split(GRADIENT_BATCH)
+    for part, wanted in zip(*batches, strict=True):
         part = part.detach().clone().requires_grad_(True)
         loss = F.cross_entropy(recognizer(part), wanted, reduction="sum")
         parts.append(torch.autograd.grad(loss, part)[0])
@@ -121,49 +120,45 @@ def survey_recognizers(
     survey: Survey,
     planes: int,
     progress: Callable = lambda items: items,
-) -> dict[str, Answers]:
-    """Ask every R around the same images, along the same directions.
+) -> dict[str, Boundaries]:
+    """The boundaries of every recognizer around the same images, along the same directions.
 
     Args:
-        training_r: the R whose loss gives the direction ``gradient``.
-        plain, aware: outputs of plain and RA P, (N, 3, H, W) in [0, 1].
-        planes: planes are drawn around the first so many images (they are the costly part).
+        training_r: the recognizer whose loss gives the direction ``gradient``.
+        plain, aware: outputs of the plain and the recognition-aware processor, (N, 3, H, W).
+        planes: planes are sampled around the first so many images (they are the costly part).
     """
     shared = {
         "ra": unit(aware - plain),
         "random": random_orthogonal(aware - plain, survey.seed),
         "gradient": unit(loss_gradient(recognizers[training_r], plain, label)),
     }
-    answers = {}
+    found = {}
     for name, recognizer in progress(recognizers.items()):
-        around = [
-            regions(recognizer, plain[i], shared["ra"][i], shared["random"][i], survey)
-            for i in range(min(planes, len(plain)))
-        ]
-        gradient = loss_gradient(recognizer, plain, label).flatten(1)
-        answers[name] = Answers(
-            torch.stack(around).cpu(),
+        planes_of = zip(plain[:planes], shared["ra"], shared["random"], strict=False)
+        found[name] = Boundaries(
+            torch.stack([regions(recognizer, *plane, survey) for plane in planes_of]).cpu(),
             {d: distances(recognizer, plain, shared[d], survey).cpu() for d in DIRECTIONS},
-            F.normalize(gradient, dim=1).cpu(),
+            F.normalize(loss_gradient(recognizer, plain, label).flatten(1), dim=1).cpu(),
         )
-    return answers
+    return found
 
 
-def similarities(answers: dict[str, Answers], seed: int = 0) -> pd.DataFrame:
-    """One row per pair of R's and measure: r_a, r_b, measure, value, low, high, n (images).
+def similarities(found: dict[str, Boundaries], seed: int = 0) -> pd.DataFrame:
+    """One row per pair of recognizers and measure: r_a, r_b, measure, value, low, high, n (images).
 
     region_agreement is a percentage of a plane's points, distance_rho_* Spearman's coefficient
     over images (no boundary within the radius counts as the farthest), gradient_cosine a mean
     cosine. Intervals are 95 %: normal for means, bootstrap over images for coefficients.
     """
     rows = []
-    for (a, of_a), (b, of_b) in combinations(answers.items(), 2):
+    for (a, of_a), (b, of_b) in combinations(found.items(), 2):
         same = (of_a.regions == of_b.regions).double().mean(dim=(1, 2)) * 100
-        found = {"region_agreement": mean(pd.Series(same.numpy()))}
+        measured = {"region_agreement": mean(pd.Series(same.numpy()))}
         for direction in DIRECTIONS:
-            pair = of_a.distances[direction], of_b.distances[direction]
-            found[f"distance_rho_{direction}"] = rank_correlation(*map(np.asarray, pair), seed)
+            pair = of_a.distances[direction].numpy(), of_b.distances[direction].numpy()
+            measured[f"distance_rho_{direction}"] = rank_correlation(*pair, seed)
         cosine = (of_a.gradient * of_b.gradient).sum(dim=1)
-        found["gradient_cosine"] = mean(pd.Series(cosine.double().numpy()))
-        rows += [{"r_a": a, "r_b": b, "measure": m, **found[m]} for m in MEASURES]
+        measured["gradient_cosine"] = mean(pd.Series(cosine.double().numpy()))
+        rows += [{"r_a": a, "r_b": b, "measure": m, **value} for m, value in measured.items()]
     return pd.DataFrame(rows)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import write_evaluation
 from torch import nn
 
 from ra.analysis.boundaries.survey import (
@@ -16,10 +17,16 @@ from ra.analysis.boundaries.survey import (
     survey_recognizers,
     unit,
 )
-from ra.analysis.boundaries.table import correlations, similarity_and_gain, transfer_gains
+from ra.analysis.boundaries.transfer import (
+    AXES,
+    correlations,
+    relabelled,
+    similarity_and_gain,
+    transfer_gains,
+)
 from ra.cli import main
 from ra.errors import UserError
-from ra.evaluation.statistics import accuracy
+from ra.evaluation.statistics import permuted_correlation
 from ra.models.checkpoints import save_model
 from ra.models.processors import build_processor
 from ra.models.recognizers import build_recognizer
@@ -119,36 +126,20 @@ def test_every_pair_has_every_measure_with_n(noise):
     assert set(table[table.measure == "gradient_cosine"].n) == {6}
 
 
-def write_evaluation(folder, p_model, training_r, hits: dict[str, list[int]], seed=0):
-    """evaluation.csv and images.csv as ra evaluate writes them, as far as they are read here."""
-    folder.mkdir(parents=True)
-    identity = {"dataset": "d", "task": "sr", "p_model": p_model, "lambda": 0.001 * (seed >= 0)}
-    identity |= {"training_r": training_r, "seed": seed}
-    identity |= {"metric": "top1"}
-    rows = [{**identity, "evaluation_r": r, **accuracy(pd.Series(h))} for r, h in hits.items()]
-    pd.DataFrame(rows).to_csv(folder / "evaluation.csv", index=False)
-    columns = {f"{r}:top1": h for r, h in hits.items()}
-    pd.DataFrame({"index": range(len(hits["a"])), **columns}).to_csv(
-        folder / "images.csv", index=False
-    )
-    return folder / "evaluation.csv"
-
-
 def test_the_gain_is_paired_and_a_mean_over_seeds(tmp_path):
-    plain = {"a": [0, 0, 1, 1], "b": [0, 1, 1, 0]}
-    files = [write_evaluation(tmp_path / "plain", "plain", "none", plain)]
-    for seed, b in enumerate(([1, 1, 1, 0], [0, 1, 1, 0])):
-        hits = {"a": [1, 0, 1, 1], "b": b}
-        files.append(write_evaluation(tmp_path / f"ra{seed}", "ra", "a", hits, seed))
+    files = [write_evaluation(tmp_path / "plain", "plain", {"a": "0011", "b": "0110"})]
+    for seed, b in enumerate(("1110", "0110")):
+        hits = {"a": "1011", "b": b}
+        files.append(write_evaluation(tmp_path / str(seed), "ra", hits, seed=seed))
     gains = transfer_gains(files).set_index("evaluation_r")
     assert gains.gain.to_dict() == {"a": 25, "b": 12.5}
     assert gains.n.to_dict() == {"a": 4, "b": 4}
     assert gains.low["a"] < 25 < gains.high["a"]
 
 
-def test_gains_need_a_plain_p(tmp_path):
-    file = write_evaluation(tmp_path / "ra", "ra", "a", {"a": [1, 0], "b": [0, 1]})
-    with pytest.raises(UserError, match="no RA P and plain P"):
+def test_gains_need_a_plain_processor(tmp_path):
+    file = write_evaluation(tmp_path / "ra", "ra", {"a": "10", "b": "01"})
+    with pytest.raises(UserError, match="no recognition-aware and plain processor"):
         transfer_gains([file])
 
 
@@ -169,34 +160,88 @@ def test_only_pairs_with_the_training_r_meet_a_gain():
     assert table.distance_rho.to_dict() == {"b": 0.5, "c": 0.2}
 
 
+def crossed(tasks=("sr",), training="abcd", others="", **values) -> pd.DataFrame:
+    """A row per task, training and other recognizer; ``values`` are functions of these three."""
+    rows = [
+        {"task": task, "p_model": "ra", "lambda": 0.001, "training_r": t, "evaluation_r": e}
+        | {name: value(task, t, e) for name, value in values.items()}
+        for task in tasks
+        for t in training
+        for e in [*training, *others]
+        if t != e
+    ]
+    table = pd.DataFrame(rows)
+    return table.assign(**{name: 0.1 for name in AXES if name not in values})
+
+
+def of_measure(table, measure="region_agreement", **options) -> pd.DataFrame:
+    found = correlations(table, **options)
+    return found[found.similarity == measure].set_index("ranked_within")
+
+
+def distance(_, t, e) -> float:
+    return abs(ord(t) - ord(e)) + 0.1 * ord(t)
+
+
 def test_correlation_is_within_tasks():
     """Within each task the gain falls with similarity, though the tasks together rise."""
-    rows = [("sr", s, 10 - s) for s in range(4)] + [("dn", s, 30 - s) for s in range(10, 14)]
-    table = pd.DataFrame(rows, columns=["task", "region_agreement", "gain"]).assign(training_r="r")
-    table["distance_rho"], table["gradient_cosine"] = 0.1, table.gain
-    found = correlations(table).set_index("similarity")
-    assert found.spearman["region_agreement"] == pytest.approx(-1)
-    assert found.p["region_agreement"] < 0.05 and found.pooled["region_agreement"] > 0
-    assert np.isnan(found.spearman["distance_rho"])
-    assert found.spearman["gradient_cosine"] == pytest.approx(1)
+    table = crossed(
+        ("sr", "dn"),
+        region_agreement=lambda task, t, e: distance(task, t, e) + 100 * (task == "dn"),
+        gain=lambda task, t, e: 500 * (task == "dn") - distance(task, t, e),
+    )
+    found = of_measure(table)
+    assert found.spearman[["task", "sr alone"]].tolist() == pytest.approx([-1, -1])
+    assert found.p["task"] == pytest.approx(1 / 24), "one of 4! permutations is as extreme"
+    assert np.isnan(found.p["sr alone"])
+    constant = of_measure(table, "distance_rho")
+    assert constant.spearman.isna().all() and constant.p_holm.isna().all()
 
 
-def test_correlation_within_training_rs_leaves_out_what_a_training_r_does_to_all():
-    """A training R whose P's help more, and to which all R's are more alike: no relation within."""
-    rows = [("a", s, g) for s, g in zip((1, 2, 3), (3, 1, 2), strict=True)]
-    rows += [("b", s + 10, g + 10) for _, s, g in rows]
-    table = pd.DataFrame(rows, columns=["training_r", "region_agreement", "gain"])
-    table = table.assign(task="sr", distance_rho=0.1, gradient_cosine=0.1)
-    found = correlations(table).set_index("similarity").loc["region_agreement"]
-    assert found.spearman > 0.6 and found.spearman_within_r == pytest.approx(-0.5)
+def test_correlation_within_training_recognizers_leaves_out_what_one_does_to_all():
+    """Gain and similarity both grow with the training recognizer, and not otherwise."""
+    order = {"a": 1, "b": 3, "c": 2, "d": 4}
+    table = crossed(
+        region_agreement=lambda _, t, e: 100 * ord(t) + ord(e),
+        gain=lambda _, t, e: 100 * ord(t) + order[e],
+    )
+    found = of_measure(table).spearman
+    assert found["task"] > 0.9 and found["task and training R"] < found["task"] - 0.2
 
 
-def test_a_chance_order_is_not_significant():
-    table = pd.DataFrame({"task": "sr", "training_r": "r", "gain": [1, 2, 3, 4, 5, 6.0]})
-    for name in ("region_agreement", "distance_rho", "gradient_cosine"):
-        table[name] = [3, 1, 6, 2, 5, 4]
-    found = correlations(table)
-    assert (found.p > 0.3).all() and (found.spearman < 0.5).all()
+def test_p_is_adjusted_for_all_tests_of_the_table():
+    table = crossed(gain=distance, **dict.fromkeys(AXES, distance))
+    found = correlations(table).dropna(subset="p")
+    assert len(found) == 6 and (found.p < 0.09).all()
+    assert found.p_holm.min() == pytest.approx(6 * found.p.min())
+
+
+def test_recognizers_that_only_evaluate_change_places_among_themselves():
+    table = crossed(training="ab", others="xyz", gain=distance)
+    assert len(relabelled(table, 100)) == 2 * 6
+    assert (relabelled(table, 100)[0] == range(len(table))).all()
+    some = relabelled(table, 10)
+    assert len(some) == 11 and (np.sort(some) == range(len(table))).all()
+    incomplete = table[(table.training_r != "b") | (table.evaluation_r != "x")]
+    assert len(relabelled(incomplete, 100)) == 2, "only y and z may change places"
+
+
+def test_the_error_rate_is_held_where_pairs_share_recognizers():
+    """No relation, but every recognizer has a similarity and a gain of its own to all others."""
+    table = crossed(training="abcde")
+    orders, draw = relabelled(table, 200), np.random.default_rng(0)
+    one, other = (
+        [ord(name) - ord("a") for name in table[c]] for c in ("training_r", "evaluation_r")
+    )
+    rejected = []
+    for _ in range(1000):
+        noise = draw.standard_normal((2, len(table))) / 2
+        values = (
+            draw.standard_normal((2, 5))[:, one] + draw.standard_normal((2, 5))[:, other] + noise
+        )
+        centred = values - values.mean(axis=1, keepdims=True)
+        rejected.append(permuted_correlation(*centred, orders)[1] <= 0.05)
+    assert np.mean(rejected) <= 0.065, "0.05, and two standard errors"
 
 
 @pytest.fixture(scope="module")
