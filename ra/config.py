@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.exceptions import best_match
 
 from ra.errors import UserError, unknown
+from ra.files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,9 @@ class Config:
 def check_file(path: str) -> None:
     """One line that names ``path`` where it is no YAML mapping; a missing one is not looked at."""
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = read_yaml(Path(path))
     except FileNotFoundError:
         return
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{path}{line}: no valid YAML ({error.problem})") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = str(error).split("\n")[0]
-        raise UserError(f"{path}: cannot be read ({reason})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a mapping of keys to values; the schema has every key")
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 
 from ra.errors import UserError
@@ -102,3 +103,25 @@ def write_csv(path: Path | str, table: Any, **options: Any) -> None:
     """Write a pandas ``table`` to ``path`` without its index, whole or not at all."""
     with atomic(path) as temporary:
         table.to_csv(temporary, index=False, **options)
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML (or JSON) file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: it cannot be read; one line that names the file and the line in it.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{path}{line}: not valid YAML ({error.problem})") from None
+    except RecursionError:
+        raise UserError(f"{path}: nested too deeply") from None
+    # A tag such as !!bool or !!timestamp before text that is neither raises half a dozen kinds.
+    except (OSError, ValueError, LookupError, AttributeError, TypeError, yaml.YAMLError) as error:
+        reason = str(error).split("\n")[0]
+        raise UserError(f"{path}: cannot be read ({reason})") from None

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from ra.data.degradations import VALIDATION, build_task, no_processing
 from ra.data.images import resized
-from ra.errors import UserError, one_line
+from ra.errors import UserError
 from ra.inference.process import Processor
 from ra.models.checkpoints import load_recognizer, read_header
-from ra.models.recognizers import Recognizer, build_recognizer, freeze, read_classes
+from ra.models.classes import read_classes
+from ra.models.recognizers import Recognizer, build_recognizer, classifying, freeze
 from ra.models.user_recognizer import load_user_recognizer
 
 IMAGENET_CROP = 224  # pixels; pretrained classifiers were trained on it or more
@@ -105,16 +106,9 @@ def classify(classifier: Classifier, view: Tensor) -> tuple[str, float]:
     Raises:
         UserError: the image is too small for the network.
     """
-    try:
+    hint = "give a --resize"
+    with classifying(classifier.name, *view.shape[2:], hint):
         probability, label = classifier.network(view)[0].softmax(0).max(0)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        if one_line(error):  # out of memory
-            raise
-        height, width = view.shape[2:]
-        raise UserError(
-            f"{classifier.name} cannot classify an image of {width}x{height} px "
-            f"({str(error).splitlines()[0]}); give a --resize"
-        ) from None
     return classifier.classes[int(label)], 100 * float(probability)
 
 

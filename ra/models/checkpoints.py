@@ -1,36 +1,66 @@
-"""Models on disk: safetensors with a JSON header; nothing a pickle could execute is loaded."""
+"""Model files: safetensors with a JSON header. Nothing that a pickle could execute is loaded."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import nn
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ra import __version__
 from ra.errors import UserError
 from ra.files import atomic
 from ra.models.processors import build_processor
 from ra.models.recognizers import Recognizer, build_recognizer
-from ra.models.weights import fill
 
+M = TypeVar("M", bound=nn.Module)
 KEY = "ra"
 FORMAT = 1
+# The fields of a header whose types other code relies on.
+TYPES: dict[str, type | tuple[type, ...]] = {
+    "kind": str,
+    "format": int,
+    "version": str,
+    "network": dict,
+    "task": str,
+    "task_settings": dict,
+    "dataset": str,
+    "objective": str,
+    "lambda": (int, float),
+    "recognizer": str,
+    "seed": int,
+    "classes": list,
+}
+
+
+class Header(dict):
+    """The header of one model file; a missing field is a UserError that names the file."""
+
+    def __init__(self, path: Path, fields: dict[str, Any]) -> None:
+        super().__init__(fields)
+        self.path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise UserError(f"{self.path}: its header has no {key}; train or import it again")
 
 
 def save_model(path: Path, module: nn.Module, header: dict[str, Any]) -> None:
     """Write ``module`` and ``header`` (JSON: kind, task, data digest, ...) to ``path``.
 
-    What builds the network again (``module.header``) goes into the header as ``network``.
+    What is needed to build the network again (``module.header``) is stored as ``network``.
+
+    Raises:
+        UserError: a weight is NaN or infinite, or the module is a user's program.
     """
     if isinstance(module, Recognizer) and not module.header:
-        raise UserError(f"{path}: an R that is a program is not copied; name its YAML file instead")
+        raise UserError(f"{path}: a program is not copied; name its YAML file instead")
     state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
     bad = [name for name, value in state.items() if not value.isfinite().all()]
     if bad:
@@ -39,40 +69,146 @@ def save_model(path: Path, module: nn.Module, header: dict[str, Any]) -> None:
     text = json.dumps(
         {"format": FORMAT, "version": __version__, **network, **header}, sort_keys=True
     )
-    try:
-        with atomic(path) as temporary:
-            save_file(state, temporary, metadata={KEY: text})
-    except SafetensorError as error:
-        raise UserError(f"{path}: cannot be written ({error})") from None
+    with atomic(path) as temporary:
+        # safetensors' own writer ignores the umask: its files are for their owner alone.
+        temporary.write_bytes(save(state, metadata={KEY: text}))
 
 
-def read_header(path: Path, *kinds: str) -> dict[str, Any]:
-    """The header of a model file; UserError where there is none, or of none of these ``kinds``."""
+def read_header(path: Path, *kinds: str) -> Header:
+    """The header of a model file.
+
+    Raises:
+        UserError: the file or its header is damaged, or its kind is none of ``kinds``.
+    """
     with _opened(path) as stored:
         return _header(path, stored, kinds)
 
 
+def read_model(path: Path, kinds: tuple[str, ...]) -> tuple[Header, dict[str, Tensor]]:
+    """Header and tensors of a model file; errors as in ``read_header``."""
+    with _opened(path) as stored:
+        header = _header(path, stored, kinds)
+        return header, {name: stored.get_tensor(name) for name in stored.keys()}
+
+
 def load_processor(path: Path, device: str | torch.device = "cpu") -> nn.Module:
-    """P or T from ``path``, in evaluation mode; its whole header is ``module.stored``."""
+    """The processor or transformer in ``path``, in evaluation mode.
+
+    Its whole header is ``module.stored``. Errors as in ``read_header`` and ``build``.
+    """
     header, state = read_model(path, ("processor", "transformer"))
-    with _complete_header(path):
-        module = build_processor(**header["network"])
+    module = build(path, lambda: build_processor(**header["network"]), state)
     module.stored = header
-    return fill(path, module, state, "its header").eval().to(device)
+    return module.eval().to(device)
 
 
 def load_recognizer(path: Path, device: str | torch.device = "cpu") -> Recognizer:
-    """R from ``path``; its whole header is ``module.stored``."""
+    """The recognizer in ``path``; its whole header is ``module.stored``.
+
+    Errors as in ``read_header`` and ``build``.
+    """
     header, state = read_model(path, ("recognizer",))
-    with _complete_header(path):
-        network = header.get("network") or header
-        recognizer = build_recognizer(
-            network["arch"], network["logits"], input_size=network["input_size"]
-        )
-        index = state["class_index"]
+    network = header.get("network") or header
+    index = state.get("class_index", torch.tensor([]))
+    if index.ndim != 1 or (len(index) and index.dtype != torch.int64):
+        raise UserError(f"{path}: class_index is not a list of logits; train or import it again")
+
+    def make() -> Recognizer:
+        size = {"input_size": network["input_size"]}
+        return build_recognizer(network["arch"], network["logits"], **size).select(index.tolist())
+
+    recognizer = build(path, make, state)
     recognizer.stored = header
-    recognizer.select(index.tolist())
-    return fill(path, recognizer, state, "its header").to(device)
+    return recognizer.to(device)
+
+
+def build(
+    path: Path, make: Callable[[], M], state: Mapping[str, Tensor], source: str = "its header"
+) -> M:
+    """What ``make`` builds, with the weights ``state`` that were read from ``path``.
+
+    The network is first built without memory and compared with the file, so that a few bytes
+    that describe a huge network cost nothing.
+
+    Args:
+        source: what describes the network, for the message: "its header", a YAML file.
+
+    Raises:
+        UserError: the description is wrong; a tensor is missing, left over, of another shape,
+            NaN or infinite.
+    """
+    described = _described(path, make, source, 4 * len(state) + 100)
+    if described is not None:
+        _compare(path, described, state, source)
+    module = _make(path, make, source)
+    _compare(path, module, state, source)
+    for name, value in state.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise UserError(f"{path}: NaN or infinite weights in {name}; train it again")
+    module.load_state_dict(state, strict=False)
+    return module
+
+
+def _described(path: Path, make: Callable[[], M], source: str, limit: int) -> M | None:
+    """The network without memory; None where its class cannot be built without."""
+    count = 0
+
+    def stop(*_: Any) -> None:
+        nonlocal count
+        count += 1
+        if count > limit:
+            raise UserError("a network of many more tensors than the file holds")
+
+    def attempt() -> M | None:
+        try:
+            return make()
+        except RuntimeError as error:  # so is NotImplementedError
+            if "meta" in str(error):
+                return None
+            raise
+
+    hook = register_module_parameter_registration_hook(stop)
+    try:
+        with torch.device("meta"):
+            return _make(path, attempt, source)
+    finally:
+        hook.remove()
+
+
+def _make(path: Path, make: Callable[[], M], source: str) -> M:
+    """``make()``; one line that names ``path`` for whatever odd values lead to."""
+    try:
+        return make()
+    except UserError as error:
+        raise UserError(f"{path}: {source}: {error}") from None
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        reason = str(error).split("\n")[0][:160]
+        raise UserError(f"{path}: {source} does not describe a network ({reason})") from None
+
+
+def _compare(path: Path, module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    wanted = module.state_dict()
+    # Batch norm has counted its batches since torch 0.4.1; evaluation does not use the counter.
+    needed = [name for name in wanted if not name.endswith("num_batches_tracked")]
+    faults = [f"{name} is missing" for name in needed if name not in state]
+    faults += [f"{name} is not part of it" for name in state if name not in wanted]
+    faults += [
+        f"{name} is {tuple(state[name].shape)}, expected {tuple(value.shape)}"
+        for name, value in wanted.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    if faults:
+        more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
+        raise UserError(
+            f"{path}: its weights do not fit the architecture in {source}: {faults[0]}{more}"
+        )
 
 
 @contextmanager
@@ -99,33 +235,19 @@ def _hint(path: Path) -> str:
     return "; it looks like a file of torch.save: try ra import-checkpoint" if foreign else ""
 
 
-def _header(path: Path, stored: Any, kinds: tuple[str, ...]) -> dict[str, Any]:
+def _header(path: Path, stored: Any, kinds: tuple[str, ...]) -> Header:
     try:
-        header = json.loads((stored.metadata() or {})[KEY])
-        header["kind"]
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{path}: safetensors without the header of ra; not made by ra") from None
+        header = Header(path, json.loads((stored.metadata() or {})[KEY]))
+    except (KeyError, TypeError, ValueError, RecursionError):
+        header = Header(path, {})
+    if "kind" not in header:
+        raise UserError(f"{path}: safetensors without the header of ra; not made by ra")
+    for key, kind in TYPES.items():
+        if key in header and not isinstance(header[key], kind):
+            raise UserError(f"{path}: its header: {key} is a {type(header[key]).__name__}; damaged")
     if header.get("format", FORMAT) > FORMAT:
-        raise UserError(f"{path}: made by ra {header['version']}, which is newer; update ra")
+        maker = header.get("version", f"of format {header['format']}")
+        raise UserError(f"{path}: made by ra {maker}, which is newer; update ra")
     if kinds and header["kind"] not in kinds:
         raise UserError(f"{path}: is a {header['kind']}, not a {' or '.join(kinds)}")
     return header
-
-
-def read_model(
-    path: Path, kinds: tuple[str, ...]
-) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Header and tensors of a model file whose kind is one of ``kinds``."""
-    with _opened(path) as stored:
-        header = _header(path, stored, kinds)
-        return header, {name: stored.get_tensor(name) for name in stored.keys()}
-
-
-@contextmanager
-def _complete_header(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: its header does not tell the network ({error})") from None
-    except UserError as error:
-        raise UserError(f"{path}: its header: {error}") from None

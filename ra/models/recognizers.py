@@ -1,26 +1,22 @@
-"""R: fixed classifiers that read images in [0, 1]; by name from torchvision or timm.
+"""Recognizers: classifiers of images in [0, 1], by name from torchvision or timm.
 
-A further R is a name either library knows, or a YAML file (``ra.models.user_recognizer``);
-nothing is registered
-
+Any name that either library knows works; nothing is registered. A user's own network is a YAML
+file (``ra.models.user_recognizer``).
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-import yaml
 from torch import Tensor, nn
 
-from ra.errors import UserError, unknown
+from ra.errors import UserError, one_line, unknown
+from ra.models.pretrained import cache, fetch_weights
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
@@ -28,14 +24,16 @@ if TYPE_CHECKING:
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 SCRATCH = "scratch"
+MOST_LOGITS = 1_000_000
+LARGEST_SIDE = 4096  # pixels: two images of it, in floating point, are 400 MB
 
 
 class Recognizer(nn.Module):
     """A classifier with its own normalisation, input size and choice of logits.
 
     forward: images (N, 3, H, W) in [0, 1] -> logits (N, classes). The gradient flows through
-    the normalisation (method.md, "Words"). Of a classifier with auxiliary outputs the main one
-    is taken. ``header`` is what a checkpoint needs to build it again.
+    the normalisation. Of several outputs (auxiliary heads) the main one is taken. ``header``
+    holds what a checkpoint needs to build the recognizer again.
 
     Args:
         classifier: normalised images -> logits.
@@ -71,10 +69,16 @@ class Recognizer(nn.Module):
         return logits[:, self.class_index] if len(self.class_index) else logits
 
     def with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(logits, features): features (N, channels) are what the classifier's last layer reads."""
+        """(logits, features): features (N, channels) are the input of the classifier's last layer.
+
+        Raises:
+            UserError: the classifier is a program, whose layers are not accessible.
+        """
         layers = [m for m in self.classifier.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
         if not layers:
-            raise UserError("R is a program whose layers cannot be read; perceptual needs another")
+            raise UserError(
+                "the recognizer is a program without accessible layers; perceptual needs another"
+            )
         kept: list[Tensor] = []
         hook = layers[-1].register_forward_pre_hook(lambda _, given: kept.append(given[0]))
         try:
@@ -83,27 +87,30 @@ class Recognizer(nn.Module):
             hook.remove()
 
     def select(self, class_index: Sequence[int]) -> Recognizer:
-        """Answer with these logits, one for each class of the data set, in this order."""
+        """Keep only these logits, one for each class of the data set, in this order."""
         for logit in class_index:
             if not 0 <= logit < self.logits:
-                raise UserError(f"class mapping: there is no logit {logit}; R has {self.logits}")
+                raise UserError(
+                    f"class mapping: there is no logit {logit}; the recognizer has {self.logits}"
+                )
         if len(set(class_index)) < len(class_index):
             raise UserError("class mapping: two classes share one logit")
-        self.class_index = torch.tensor(class_index, device=self.mean.device)
+        index = torch.tensor(class_index, dtype=torch.long, device=self.mean.device)
+        self.class_index = index
         return self
 
     def train(self, mode: bool = True) -> Recognizer:
-        """A frozen R stays in evaluation mode, whatever its surroundings do."""
+        """A frozen recognizer stays in evaluation mode, whatever its parent module does."""
         return super().train(mode and not self.frozen)
 
 
 class Ensemble(nn.Module):
-    """Several R's as one training R: the mean of their probabilities, as logits (its logarithm).
+    """Several recognizers as one: logits are the logarithm of the mean of their probabilities.
 
-    What comes out is a classifier, so every objective takes it as it is. The mean of logits would
-    too, but the cross-entropy of that is the mean of the members' less their disagreement, so it
-    rewards images on which they disagree. docs/analysis.md compares the two, and the mean of
-    losses, which every objective would have to know of.
+    An ensemble is a classifier, so every objective takes it as it is. The mean of the logits would
+    be one too, but its cross-entropy is the mean of the members' less their disagreement, so it
+    rewards images on which they disagree. docs/analysis.md compares both with the mean of losses,
+    which every objective would have to know of.
 
     forward: images (N, 3, H, W) in [0, 1] -> logits (N, classes).
     """
@@ -118,8 +125,8 @@ class Ensemble(nn.Module):
 
     def with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(logits, features of all members side by side)."""
-        read = [member.with_features(images) for member in self.members]
-        logits, features = zip(*read, strict=True)
+        both = [member.with_features(images) for member in self.members]
+        logits, features = zip(*both, strict=True)
         return _mean_probability(logits), torch.cat(features, dim=1)
 
 
@@ -135,20 +142,27 @@ def freeze(recognizer: Recognizer | Ensemble) -> Recognizer | Ensemble:
 
 
 def check_crop(recognizer: Recognizer, name: str, crop: int) -> None:
-    """UserError where ``recognizer`` cannot read images of ``crop`` pixels: too small for it."""
+    """UserError where ``recognizer`` cannot classify images of ``crop`` pixels, a side."""
     was_training = recognizer.training
     try:
-        with torch.no_grad():
+        with torch.no_grad(), classifying(name, crop, crop, "change crop"):
             recognizer.eval()(torch.full((1, 3, crop, crop), 0.5))
-    except MemoryError:
-        raise
-    except (RuntimeError, ValueError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
-        raise UserError(
-            f"{name}: cannot read images of {crop} px ({reason}); change crop"
-        ) from None
     finally:
         recognizer.train(was_training)
+
+
+@contextmanager
+def classifying(name: str, height: int, width: int, hint: str) -> Iterator[None]:
+    """One line where the recognizer ``name`` fails on images of this size (pixels)."""
+    try:
+        yield
+    except (RuntimeError, ValueError, AssertionError) as error:
+        if one_line(error):  # out of memory
+            raise
+        reason = str(error).split("\n")[0]
+        raise UserError(
+            f"{name}: cannot classify images of {width}x{height} px ({reason}); {hint}"
+        ) from None
 
 
 def list_recognizers() -> list[str]:
@@ -161,7 +175,7 @@ def list_recognizers() -> list[str]:
 def build_recognizer(
     arch: str, num_classes: int, weights: str = SCRATCH, input_size: int | None = None
 ) -> Recognizer:
-    """R called ``arch``, with random weights for ``num_classes``, or with pretrained ``weights``.
+    """The recognizer ``arch`` with random weights for ``num_classes``, or pretrained ``weights``.
 
     Args:
         arch: a torchvision classifier; ``timm:NAME``, or a name only timm knows.
@@ -169,11 +183,17 @@ def build_recognizer(
         weights: ``scratch``, torchvision's name such as IMAGENET1K_V1, or ``DEFAULT``; with timm
             all but ``scratch`` means the weights of the tag in NAME. Pretrained weights come
             from the libraries' own cache (TORCH_HOME).
-        input_size: side in pixels to which R resizes; None takes the architecture's own.
+        input_size: side in pixels to which images are resized; None takes the architecture's own.
 
     Raises:
-        UserError: an unknown name, or weights that are neither cached nor to be downloaded.
+        UserError: an unknown name, an impossible number or size, or weights that are neither
+            cached nor can be downloaded.
     """
+    if not isinstance(arch, str):
+        raise UserError(f"arch is {arch!r}; it must be the name of a recognizer")
+    check_size("the number of classes", num_classes, MOST_LOGITS)
+    if input_size is not None:
+        check_size("input_size", input_size, LARGEST_SIDE)
     if arch.startswith("timm:"):
         recognizer = _timm(arch.removeprefix("timm:"), num_classes, weights)
     elif arch in list_recognizers():
@@ -184,6 +204,12 @@ def build_recognizer(
     size = {"logits": recognizer.logits, "input_size": recognizer.input_size}
     recognizer.header = {"arch": arch, **size}
     return recognizer
+
+
+def check_size(name: str, value: object, most: int) -> None:
+    """UserError where ``value`` is not a whole number from 1 to ``most``."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise UserError(f"{name} is {value!r:.40}; it must be a whole number from 1 to {most}")
 
 
 def _torchvision(arch: str, num_classes: int, weights: str, input_size: int | None) -> Recognizer:
@@ -198,7 +224,10 @@ def _torchvision(arch: str, num_classes: int, weights: str, input_size: int | No
         extra = {"aux_logits": False, "init_weights": True} if auxiliary else {}
         if arch.startswith("vit_") and side:
             extra["image_size"] = side
-        model = models.get_model(arch, num_classes=num_classes, **extra)
+        try:
+            model = models.get_model(arch, num_classes=num_classes, **extra)
+        except AssertionError as error:
+            raise UserError(f"{arch}: input_size {side} does not fit ({error})") from None
         return Recognizer(model, num_classes, input_size=side)
     if weights not in options:
         raise unknown(f"weights of {arch}", weights, options)
@@ -212,20 +241,20 @@ def _torchvision(arch: str, num_classes: int, weights: str, input_size: int | No
         for head in ("AuxLogits", "aux1", "aux2"):
             if hasattr(model, head):
                 setattr(model, head, None)
-        # They were trained with mean and deviation 0.5, which they make of ImageNet's themselves.
+        # They were trained with mean and deviation 0.5, to which they convert ImageNet's.
         model.transform_input, mean, std = False, (0.5,) * 3, (0.5,) * 3
     side = images.crop_size[0] if images.crop_size[0] != 224 else _side(choice)
     return Recognizer(model, len(choice.meta["categories"]), mean, std, side)
 
 
 def _classifies(choice: WeightsEnum) -> bool:
-    """False for weights of features alone (vgg16's IMAGENET1K_FEATURES)."""
+    """False for weights without a last layer (vgg16's IMAGENET1K_FEATURES)."""
     return bool(choice.meta["categories"])
 
 
 def _side(choice: WeightsEnum) -> int | None:
-    """The side (pixels) an architecture insists on; None where small images do as well."""
-    # 33 px is the largest minimum of the fully convolutional ones; CIFAR-like crops pass.
+    """The side (pixels) an architecture insists on; None where small images work as well."""
+    # 33 px is the largest minimum of the fully convolutional ones, so CIFAR-like crops work.
     return choice.transforms().crop_size[0] if choice.meta["min_size"][0] > 33 else None
 
 
@@ -251,89 +280,10 @@ def _timm(name: str, num_classes: int, weights: str) -> Recognizer:
         side = cfg.input_size[-1] if cfg.fixed_input_size else None
     else:
         file = f"{cfg.architecture}.{cfg.tag}.safetensors"
-        # A file put beside torchvision's spares machines without network timm's own cache.
-        overlay = {"file": str(_cache() / file)} if (_cache() / file).exists() else {}
+        # Without a network, the file may lie beside torchvision's instead of in timm's cache.
+        overlay = {"file": str(cache() / file)} if (cache() / file).exists() else {}
         model = fetch_weights(
             lambda: timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay), file
         )
         side = side if cfg.fixed_input_size or side != 224 else None
     return Recognizer(model, model.num_classes, cfg.mean, cfg.std, side)
-
-
-def _cache() -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints"
-
-
-def fetch_weights(load: Callable[[], nn.Module], name: str) -> nn.Module:
-    """Call ``load``; where it fails, say in one line which file to put where, or to delete."""
-    target = _cache() / name
-    try:
-        with _weights_only():
-            return load()
-    # Whatever it is (no network, a truncated zip, a pickle with code): the file tells which.
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".split("\n")[0].rstrip(": ")[:120]
-        if target.exists():
-            raise UserError(f"{target}: damaged weights ({reason}); delete the file") from None
-        raise UserError(
-            f"pretrained weights {name}: not cached and not to be downloaded here "
-            f"({reason}); put the file at {target}"
-        ) from None
-
-
-@contextmanager
-def _weights_only() -> Iterator[None]:
-    """torch.load reads tensors only; torchvision's own call would execute a cached pickle."""
-    key = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(key)
-    os.environ[key] = "1"
-    try:
-        yield
-    finally:
-        del os.environ[key]
-        if before is not None:
-            os.environ[key] = before
-
-
-def load_class_index(classes: Sequence[str], mapping: Path | None, logits: int = 1000) -> list[int]:
-    """The logit of each class of a data set.
-
-    Args:
-        classes: folder names, in the order of their labels.
-        mapping: YAML, JSON (folder name -> logit, or names in the order of the logits; either
-            may stand under a key ``classes``) or .txt (a name a line, in the order of the
-            logits). None takes the folders for ImageNet wnids, whose logits are looked up, not
-            assumed to be in the folders' order.
-        logits: number of logits of R.
-    """
-    if mapping:
-        table, source = read_classes(mapping), str(mapping)
-    elif logits != 1000:
-        raise UserError(f"R has {logits} logits, which ImageNet's wnids do not name; " + CLASSES)
-    else:
-        from timm.data import ImageNetInfo
-
-        table = {wnid: logit for logit, wnid in enumerate(ImageNetInfo().label_names())}
-        source = "ImageNet's wnids"
-    missing = [name for name in classes if name not in table]
-    if missing:
-        raise UserError(f"class folders {json.dumps(missing[:3])} are not in {source}; " + CLASSES)
-    return [table[name] for name in classes]
-
-
-CLASSES = "give --classes FILE, a mapping from folder names to logits"
-
-
-def read_classes(path: Path) -> dict[str, int]:
-    """Class name -> logit, from a mapping file as in ``load_class_index``."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        table = text.split("\n") if path.suffix == ".txt" else yaml.safe_load(text)
-        if isinstance(table, dict) and isinstance(table.get("classes"), (dict, list)):
-            table = table["classes"]
-        if isinstance(table, list):
-            names = [str(name).strip() for name in table]
-            table = {name: logit for logit, name in enumerate(names) if name}
-        return {str(name): int(logit) for name, logit in table.items()}
-    except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError):
-        raise UserError(f"{path}: not a mapping from folder names to logits") from None

@@ -1,4 +1,4 @@
-"""A user's own R: a small YAML file beside a state dict, a TorchScript or a torch.export file.
+"""A user's own recognizer: a YAML file beside a state dict, a TorchScript or a torch.export file.
 
     arch: resnet18              # torchvision or timm name, for a state dict
     state_dict: weights.pth     # or .safetensors; or instead of both: torchscript: r.pt
@@ -8,8 +8,10 @@
     mean: [0.485, 0.456, 0.406] # optional, with std: ImageNet's
     std: [0.229, 0.224, 0.225]
 
-State dicts are read without executing anything. TorchScript and torch.export files are programs:
-opening one runs the code in it, so take them only from where you would take a program.
+A state dict may lie in a checkpoint of a training script, under ``state_dict``, ``model``,
+``state_dict_ema`` or ``model_ema``; of such a file, tensors are all that is read and nothing is
+executed. TorchScript and torch.export files are programs: opening one runs the code in it, so take
+them only from where you would take a program.
 """
 
 from __future__ import annotations
@@ -19,40 +21,59 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ra.errors import UserError, unknown
+from ra.files import read_yaml
+from ra.models.checkpoints import build
+from ra.models.classes import load_class_index, read_classes
 from ra.models.recognizers import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    LARGEST_SIDE,
+    MOST_LOGITS,
     Recognizer,
     build_recognizer,
-    load_class_index,
-    read_classes,
+    check_size,
 )
-from ra.models.weights import fill
 
 SOURCES = ("state_dict", "torchscript", "exported")
+# Where training scripts keep the weights, and what wrappers put before their names.
+STATES = ("state_dict", "model", "state_dict_ema", "model_ema")
+PREFIXES = ("module.", "_orig_mod.", "model.")
+# What stands beside the weights in a checkpoint, of which nothing is built.
+LEFT_OUT = (
+    "argparse.Namespace",
+    "types.SimpleNamespace",
+    "pathlib.PosixPath",
+    "pathlib.WindowsPath",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+)
 KEYS = (*SOURCES, "arch", "num_classes", "classes", "input_size", "mean", "std")
 
 
 def is_own(path: Path | str) -> bool:
-    """Whether an R is given as a user's YAML file."""
+    """Whether ``path`` is a user's YAML file."""
     return Path(path).suffix in (".yaml", ".yml")
 
 
 def pretrained_recognizer(
     name: str, classes: Sequence[str], weights: str = "DEFAULT", mapping: Path | None = None
 ) -> Recognizer:
-    """A ready R for a data set with these ``classes`` (folder names in the order of labels).
+    """A recognizer for a data set with these ``classes`` (folder names in the order of labels).
 
     Args:
         name: a library's name (``build_recognizer``) or a user's .yaml file.
-        mapping: file of class names and logits (``load_class_index``); without it a library's R
-            is asked for ImageNet's wnids, a user's for the classes in its YAML, and one whose
-            YAML names none must have as many logits as there are classes, in their order.
+        mapping: file of class names and logits (``load_class_index``). Without it, a library's
+            recognizer takes the folders for ImageNet's wnids and a user's for the classes in its
+            YAML; one whose YAML names none must have as many logits as there are classes, in
+            their order.
+
+    Raises:
+        UserError: as ``build_recognizer`` and ``load_user_recognizer``, or a class has no logit.
     """
     if not is_own(name):
         recognizer = build_recognizer(name, len(classes), weights)
@@ -69,23 +90,20 @@ def pretrained_recognizer(
 
 
 def load_user_recognizer(path: Path) -> Recognizer:
-    """R as the YAML file ``path`` describes it (see this module), with all its logits.
+    """The recognizer that the YAML file ``path`` describes, with all its logits.
 
     Raises:
         UserError: a key or file is missing, wrong or damaged, or the weights do not fit.
     """
     settings = _read(path)
     kind, file = _source(path, settings)
-    count = settings.get("num_classes")
-    if not isinstance(count, int) or count < 1:
-        raise UserError(f"{path}: num_classes is {count!r}; it must be the number of logits")
-    side = settings.get("input_size")
-    if side is not None and (not isinstance(side, int) or side < 1):
-        raise UserError(f"{path}: input_size is {side!r}; it must be a side in pixels")
+    count, side = settings.get("num_classes"), settings.get("input_size")
+    check_size(f"{path}: num_classes", count, MOST_LOGITS)
+    if side is not None:
+        check_size(f"{path}: input_size", side, LARGEST_SIDE)
     mean, std = (_three(path, settings, key) for key in ("mean", "std"))
     if kind == "state_dict":
-        recognizer = build_recognizer(str(settings["arch"]), count, input_size=side)
-        fill(file, recognizer.classifier, _state(file, recognizer.classifier), str(path))
+        recognizer = _with_weights(path, file, str(settings["arch"]), count, side)
         recognizer.mean.copy_(torch.tensor(mean).view(1, 3, 1, 1))
         recognizer.std.copy_(torch.tensor(std).view(1, 3, 1, 1))
     else:
@@ -96,13 +114,23 @@ def load_user_recognizer(path: Path) -> Recognizer:
     return recognizer
 
 
+def _with_weights(path: Path, file: Path, arch: str, count: int, side: int | None) -> Recognizer:
+    """The library's ``arch`` with the weights of ``file``."""
+    made: list[Recognizer] = []
+
+    def make() -> nn.Module:
+        made.append(build_recognizer(arch, count, input_size=side))
+        return made[-1].classifier
+
+    build(file, make, _state(file), str(path))
+    return made[-1]
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = read_yaml(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such recognizer file") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read ({_first_line(error)})") from None
     if not isinstance(settings, dict):
         raise UserError(f"{path}: not a mapping with {', '.join(SOURCES)} and num_classes")
     for key in settings:
@@ -143,27 +171,45 @@ def _check_classes(path: Path, count: int) -> None:
         )
 
 
-def _state(file: Path, classifier: nn.Module) -> dict[str, Tensor]:
-    """Tensors of ``file`` under the names they have in ``classifier``."""
+class LeftOut:
+    """Stands for an object of a checkpoint that is no tensor; nothing of it is kept."""
+
+    def __new__(cls, *_: Any, **__: Any) -> LeftOut:
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def __setstate__(self, _: Any) -> None: ...
+
+
+def _state(file: Path) -> dict[str, Tensor]:
+    """The tensors of ``file``, without the prefixes that wrappers put before their names."""
     try:
         if file.suffix == ".safetensors":
             state = load_file(file)
         else:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    # torch.load and safetensors raise half a dozen kinds for a file that is not theirs.
+            with torch.serialization.safe_globals([(LeftOut, name) for name in LEFT_OUT]):
+                state = torch.load(file, map_location="cpu", weights_only=True)
+    # torch.load and safetensors raise half a dozen kinds of errors for a foreign file.
     except Exception as error:
         raise UserError(
             f"{file}: not a state dict that can be read without executing it ({_first_line(error)})"
         ) from None
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
+    for _ in STATES:  # a checkpoint within a checkpoint; one that holds itself has no end
+        within = [state[key] for key in STATES if isinstance(state, dict) and key in state]
+        state = next((part for part in within if isinstance(part, dict)), state)
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise UserError(f"{file}: not a state dict of tensors")
-    state = {name.removeprefix("module."): value for name, value in state.items()}
-    # Inception's and GoogLeNet's auxiliary heads are of use in their own training only.
-    heads = () if hasattr(classifier, "AuxLogits") else ("AuxLogits.", "aux1.", "aux2.")
-    return {name: value for name, value in state.items() if not name.startswith(heads)}
+        raise UserError(f"{file}: not a state dict of tensors, nor one under {', '.join(STATES)}")
+    found = {}
+    for name, value in ((str(name), value) for name, value in state.items()):
+        while prefix := next((part for part in PREFIXES if name.startswith(part)), None):
+            name = name.removeprefix(prefix)
+        if name in found:
+            raise UserError(f"{file}: holds {name} twice; save the state dict of one network")
+        # Inception's and GoogLeNet's auxiliary heads serve their own training only.
+        if not name.startswith(("AuxLogits.", "aux1.", "aux2.")):
+            found[name] = value
+    return found
 
 
 class Program(nn.Module):
@@ -187,13 +233,13 @@ class Program(nn.Module):
         return self.program(images)
 
     def train(self, mode: bool = True) -> Program:
-        """Exported programs refuse to change mode, and a fixed R never has to."""
+        """Exported programs refuse to change mode, and a fixed recognizer never needs to."""
         self.training = False
         return self
 
 
 def _try(path: Path, file: Path, recognizer: Recognizer, side: int) -> None:
-    """A program says what it does only when it runs: two grey images, before any training."""
+    """Run the program on two grey images before any training: only that shows what it returns."""
     try:
         with torch.no_grad():
             answer = recognizer(torch.full((2, 3, side, side), 0.5))
@@ -202,10 +248,10 @@ def _try(path: Path, file: Path, recognizer: Recognizer, side: int) -> None:
     if not isinstance(answer, Tensor) or answer.shape != (2, recognizer.logits):
         shape = tuple(getattr(answer, "shape", ()))
         raise UserError(
-            f"{file}: answers {shape} to two images; {path} has num_classes {recognizer.logits}"
+            f"{file}: returns {shape} for two images; {path} has num_classes {recognizer.logits}"
         )
     if not answer.isfinite().all():
-        raise UserError(f"{file}: answers NaN or infinity to a grey image")
+        raise UserError(f"{file}: returns NaN or infinity for a grey image")
 
 
 def _first_line(error: Exception) -> str:

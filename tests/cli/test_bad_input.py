@@ -356,7 +356,7 @@ def test_p_and_r_are_told_apart(prepared, models, tmp_path, capsys, p, r, messag
 
 def test_images_that_are_too_small_for_an_r(prepared, tmp_path, capsys):
     command = ["train-recognizer", "--data", prepared, "--arch", "squeezenet1_1", *TINY[:2]]
-    message = "squeezenet1_1: cannot read images of 16 px"
+    message = "squeezenet1_1: cannot classify images of 16x16 px"
     refused(capsys, message, tmp_path / "out", *command, "--save-dir", tmp_path / "out")
 
 
@@ -492,10 +492,10 @@ def test_configs(keys, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("data: [unclosed\n", "config.yaml, line 2: no valid YAML"),
+        ("data: [unclosed\n", "config.yaml, line 2: not valid YAML"),
         (
             "data: !!python/object/apply:os.system ['touch executed']\n",
-            "config.yaml, line 1: no valid YAML",
+            "config.yaml, line 1: not valid YAML",
         ),
         ("- a list\n", "config.yaml: not a mapping"),
         ("", "config.yaml: not a mapping"),

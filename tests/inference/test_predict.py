@@ -78,7 +78,7 @@ def test_an_image_too_small_for_the_recognizer_is_one_line(tmp_path, model, caps
     Image.new("RGB", (1, 1)).save(tmp_path / "one.png")
     assert predict(model, tmp_path / "one.png", "--recognizers", path) == 1
     said = capsys.readouterr().err
-    start = f"{tmp_path / 'one.png'}: densenet121 cannot classify an image of 4x4 px ("
+    start = f"{tmp_path / 'one.png'}: densenet121: cannot classify images of 4x4 px ("
     assert [line for line in said.splitlines() if line.startswith(start)]
     assert "--resize" in said and "Traceback" not in said
 

@@ -101,8 +101,11 @@ def test_the_network_goes_into_the_header_by_itself(tmp_path, stored):
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ({"kind": "processor", "network": None}, "its header does not tell the network"),
-        ({"kind": "processor", "network": {"arch": "SRResNet"}}, "does not tell the network"),
+        ({"kind": "processor", "network": None}, "its header: network is a NoneType"),
+        (
+            {"kind": "processor", "network": {"arch": "SRResNet"}},
+            "its header does not describe a network",
+        ),
         (
             {"kind": "processor", "network": {"arch": "SRRes", "scale": 1}},
             "its header: unknown architecture 'SRRes'; nearest: SRResNet",

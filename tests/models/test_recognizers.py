@@ -11,13 +11,8 @@ from safetensors.torch import save_file
 
 from ra.errors import UserError
 from ra.models.checkpoints import load_recognizer, save_model
-from ra.models.recognizers import (
-    Ensemble,
-    Recognizer,
-    build_recognizer,
-    freeze,
-    load_class_index,
-)
+from ra.models.classes import load_class_index
+from ra.models.recognizers import Ensemble, Recognizer, build_recognizer, freeze
 
 
 def test_images_are_normalised_with_imagenets_mean_and_deviation():
@@ -216,7 +211,10 @@ def test_unknown_weights_are_answered_with_the_known():
 
 @pytest.mark.parametrize(
     ("index", "message"),
-    [([0, 5], "there is no logit 5; R has 5"), ([1, 1], "two classes share one logit")],
+    [
+        ([0, 5], "there is no logit 5; the recognizer has 5"),
+        ([1, 1], "two classes share one logit"),
+    ],
 )
 def test_logits_that_cannot_be_chosen_are_named(index, message):
     with pytest.raises(UserError, match=message):
@@ -246,7 +244,7 @@ def test_a_mapping_file_may_list_the_names(tmp_path, name, text):
     assert load_class_index(["dog", "cat"], tmp_path / name) == [1, 0]
 
 
-@pytest.mark.parametrize("text", ["3", "{cat: [1]}", "cat: dog", "a: b: c"])
+@pytest.mark.parametrize("text", ["3", "{cat: [1]}", "cat: dog"])
 def test_a_file_that_is_no_mapping_is_named(tmp_path, text):
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(UserError, match="c.yaml: not a mapping from folder names to logits"):
@@ -254,7 +252,9 @@ def test_a_file_that_is_no_mapping_is_named(tmp_path, text):
 
 
 def test_wnids_do_not_name_other_than_a_thousand_logits():
-    with pytest.raises(UserError, match="R has 21841 logits, which ImageNet's wnids do not name"):
+    with pytest.raises(
+        UserError, match="the recognizer has 21841 logits, which ImageNet's wnids do not name"
+    ):
         load_class_index(["n01440764"], None, 21841)
 
 
@@ -273,7 +273,7 @@ def test_features_are_what_the_last_layer_reads(arch, channels):
 
 
 def test_an_r_without_layers_has_no_features():
-    with pytest.raises(UserError, match="R is a program whose layers cannot be read"):
+    with pytest.raises(UserError, match="a program without accessible layers"):
         Recognizer(torch.nn.Flatten(), 3).with_features(torch.rand(1, 3, 8, 8))
 
 

@@ -171,7 +171,7 @@ def test_a_hostile_pickle_is_refused_by_name_and_not_executed(tmp_path, script, 
         module = ResNet(0)
         module.block3.note = hostile
         write(path, module, as_zip)
-    with pytest.raises(UserError, match=r"model.pth: refused: its pickle asks for (posix|nt)\."):
+    with pytest.raises(UserError, match=r"model.pth: refused: its pickle uses (posix|nt)\."):
         import_checkpoint(path)
     assert not (tmp_path / "executed").exists()
 
@@ -180,14 +180,14 @@ def test_a_hostile_pickle_is_refused_by_name_and_not_executed(tmp_path, script, 
 def test_builtins_are_refused(tmp_path, name):
     path = tmp_path / "model.pth"
     path.write_bytes(f"cbuiltins\n{name}\n(S'1'\ntR.".encode())
-    with pytest.raises(UserError, match=f"asks for builtins.{name}, which no released"):
+    with pytest.raises(UserError, match=f"uses builtins.{name}, which no released"):
         import_checkpoint(path)
 
 
 def test_a_bare_pickle_is_refused(tmp_path):
     path = tmp_path / "model.pth"
     path.write_bytes(pickle.dumps(Hostile(f"touch {tmp_path / 'executed'}")))
-    with pytest.raises(UserError, match="refused: its pickle asks for"):
+    with pytest.raises(UserError, match="refused: its pickle uses"):
         import_checkpoint(path)
     assert not (tmp_path / "executed").exists()
 

@@ -20,9 +20,9 @@ from torchvision.ops import MultiScaleRoIAlign
 from ra.analysis.dense.voc import DetectionBatch
 from ra.data.degradations import no_processing
 from ra.errors import UserError, unknown
-from ra.models.checkpoints import read_model
-from ra.models.recognizers import IMAGENET_MEAN, IMAGENET_STD, SCRATCH, fetch_weights
-from ra.models.weights import fill
+from ra.models.checkpoints import build, read_model
+from ra.models.pretrained import fetch_weights
+from ra.models.recognizers import IMAGENET_MEAN, IMAGENET_STD, SCRATCH
 from ra.runtime.devices import placed
 from ra.training.objectives import Objective
 
@@ -99,9 +99,9 @@ def _backbone(arch: str, weights: str):
 def load_detector(path: Path) -> FasterRCNN:
     """A stored detector, frozen: evaluation mode, no gradients on its weights."""
     header, state = read_model(path, ("detector",))
-    detector = build_detector(**header["network"])
+    detector = build(path, lambda: build_detector(**header["network"]), state)
     detector.stored = header
-    return fill(path, detector, state, "its header").eval().requires_grad_(False)
+    return detector.eval().requires_grad_(False)
 
 
 def targets_of(objects: Sequence[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
