@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 
 import pytest
 import torch
@@ -144,3 +145,102 @@ def test_the_misfitting_tensor_is_named_with_its_shapes(stored):
     save_model(path, processor, {"kind": "processor", "network": processor.header | {"scale": 4}})
     with pytest.raises(UserError, match=r"do not fit .*: block4.5.weight is missing"):
         load_processor(path)
+
+
+def test_a_model_file_follows_the_umask(stored, tmp_path):
+    before = os.umask(0o027)
+    try:
+        save_model(tmp_path / "q.safetensors", stored[1], {"kind": "processor"})
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "q.safetensors").stat().st_mode) == 0o640
+
+
+SMALL = {"arch": "SRResNet", "scale": 1, "channels": 4, "blocks": 1}
+CLASSIFIER = {"arch": "squeezenet1_1", "logits": 3, "input_size": None}
+
+
+def write(path, kind, network, state=None, **header):
+    """A model file of few bytes whose header says whatever is given."""
+    header = {"kind": kind, "network": network, **header}
+    save_file(state or {"x": torch.zeros(1)}, path, metadata={"ra": json.dumps(header)})
+    return path
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+    """Every network that is really built, and not on the meta device, is an error."""
+    real = torch.nn.Parameter.__new__
+
+    def checked(cls, data=None, requires_grad=True):
+        assert data is None or data.is_meta or data.numel() < 1e6, "memory for a huge layer"
+        return real(cls, data, requires_grad)
+
+    monkeypatch.setattr(torch.nn.Parameter, "__new__", checked)
+
+
+@pytest.mark.parametrize(
+    ("kind", "network"),
+    [
+        ("processor", SMALL | {"channels": 9000}),
+        ("processor", SMALL | {"blocks": 10**9}),
+        ("processor", SMALL | {"scale": 2**2000}),
+        ("recognizer", CLASSIFIER | {"logits": 900_000}),
+        ("recognizer", CLASSIFIER | {"arch": "vit_h_14", "input_size": 518}),
+    ],
+)
+def test_a_small_file_takes_no_memory(tmp_path, little_memory, kind, network):
+    path = write(tmp_path / "m.safetensors", kind, network)
+    assert path.stat().st_size < 1000
+    load = load_processor if kind == "processor" else load_recognizer
+    with pytest.raises(
+        UserError, match=r"m.safetensors: (its weights do not fit|its header: a net)"
+    ):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("network", "header", "message"),
+    [
+        (SMALL, {"format": "x"}, "its header: format is a str"),
+        (SMALL, {"format": 99}, "made by ra of format 99, which is newer"),
+        (SMALL | {"arch": None}, {}, "unknown architecture|not describe a network"),
+        (SMALL | {"arch": []}, {}, "its header does not describe a network"),
+        (SMALL | {"scale": "4"}, {}, "its header does not describe a network"),
+        (SMALL | {"channels": 10**30}, {}, "its header does not describe a network"),
+        (CLASSIFIER | {"logits": -1}, {}, "the number of classes is -1; it must be a whole"),
+        (CLASSIFIER | {"logits": 3_000_000}, {}, "the number of classes is 3000000; it must be"),
+        (CLASSIFIER | {"logits": True}, {}, "the number of classes is True; it must be a whole"),
+        (CLASSIFIER | {"arch": None}, {}, "arch is None; it must be the name of a recognizer"),
+        (CLASSIFIER | {"arch": "vit_b_16", "input_size": 7}, {}, "vit_b_16: input_size 7 does not"),
+        (CLASSIFIER | {"input_size": 10**24}, {}, "input_size is 1000000000000000000000000; it mu"),
+        ({"arch": "squeezenet1_1"}, {}, "its header does not describe a network .'input_size'"),
+        (CLASSIFIER, {"classes": 3}, "its header: classes is a int"),
+    ],
+)
+def test_an_odd_header_is_one_line(tmp_path, network, header, message):
+    kind = "processor" if "scale" in network else "recognizer"
+    path = write(tmp_path / "m.safetensors", kind, network, **header)
+    with pytest.raises(UserError, match=f"m.safetensors: .*({message})") as caught:
+        (load_processor if kind == "processor" else load_recognizer)(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_header_nested_without_end_is_one_line(tmp_path):
+    text = '{"kind": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    save_file({"x": torch.zeros(1)}, tmp_path / "m.safetensors", metadata={"ra": text})
+    with pytest.raises(UserError, match="m.safetensors: safetensors without the header of ra"):
+        load_processor(tmp_path / "m.safetensors")
+
+
+def test_a_field_that_a_header_lacks_is_named(stored):
+    with pytest.raises(UserError, match="processor.safetensors: its header has no classes"):
+        read_header(stored[0])["classes"]
+
+
+@pytest.mark.parametrize("index", [torch.zeros(2, 2).long(), torch.tensor(1), torch.ones(2)])
+def test_a_choice_of_logits_that_is_no_list_is_one_line(tmp_path, index):
+    state = build_recognizer("squeezenet1_1", 3).state_dict() | {"class_index": index}
+    path = write(tmp_path / "r.safetensors", "recognizer", CLASSIFIER, state)
+    with pytest.raises(UserError, match="r.safetensors: class_index is not a list of logits"):
+        load_recognizer(path)

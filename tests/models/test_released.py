@@ -254,3 +254,109 @@ def test_what_holds_no_module_is_named(tmp_path):
         import_checkpoint(tmp_path / "model.pth")
     with pytest.raises(UserError, match="absent.pth: no such checkpoint"):
         import_checkpoint(tmp_path / "absent.pth")
+
+
+# Small files that would take much memory or time. Each case changes the members of a good zip.
+
+
+def members(tmp_path, change, **options):
+    """A checkpoint whose records are ``change`` of the ones of a good file."""
+    good = write(tmp_path / "good.pth", ResNet(0), True)
+    with zipfile.ZipFile(good) as archive:
+        records = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / "model.pth", "w", **options) as archive:
+        for name, data in change(records).items():
+            archive.writestr(f"model/{name}", data)
+    return tmp_path / "model.pth"
+
+
+def refused(path, message="damaged, or not a checkpoint"):
+    with pytest.raises(UserError, match=f"model.pth: {message}") as caught:
+        import_checkpoint(path)
+    assert len(str(caught.value)) < 500
+
+
+def with_pickle(content: bytes):
+    return lambda records: records | {"data.pkl": content}
+
+
+def test_the_members_of_a_good_file_are_one(tmp_path, script):
+    assert import_checkpoint(members(tmp_path, lambda records: records)).header["blocks"] == 5
+
+
+def test_one_compressed_member_is_refused(tmp_path, script):
+    def change(records):
+        return records | {"extra": bytes(10**6)}
+
+    refused(members(tmp_path, change, compression=zipfile.ZIP_DEFLATED), ".*compressed records")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x02]r\xff\xff\xff\x7f.",  # LONG_BINPUT of 2**31: a memo of 16 GB in C
+        b"\x80\x02}" + b"K\x01" + b"\x85" * 200_000 + b"K\x01s.",  # a key that is a deep tuple
+        b"\x80\x02}K\x01" + b"q\x01h\x01\x86" * 60 + b"K\x01s.",  # a key of 2**60 parts
+        b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".",  # lists in each other
+    ],
+    ids=["memo", "deep key", "wide key", "deep list"],
+)
+def test_a_pickle_of_hostile_size_is_one_line(tmp_path, script, content):
+    refused(members(tmp_path, with_pickle(content)))
+
+
+def holds_itself(module):
+    module.add_module("again", module)
+    return module
+
+
+def wrapped_in_itself(module):
+    wrapper = nn.DataParallel(module)
+    wrapper._modules["module"] = wrapper
+    return wrapper
+
+
+def doubled(module):
+    """2**40 paths to one layer."""
+    for _ in range(40):
+        module = nn.Sequential(module, module)
+    return module
+
+
+def many_views(module):
+    """A thousand tensors that are all of one storage."""
+    whole = torch.rand(8 * 8 * 9)
+    module.block3 = nn.Sequential(*(nn.PReLU() for _ in range(900)))
+    for layer in module.block3:
+        layer.weight = nn.Parameter(whole[:500])
+    return module
+
+
+def without_numbers(module):
+    """A layer of 8000 x 0 weights."""
+    module.block1[0].weight = nn.Parameter(torch.empty(8000, 0))
+    return module
+
+
+def wider_than_it_is(module):
+    """The first layer says 9000 channels, in 36 kB; the others have 8."""
+    module.block1[0].weight = nn.Parameter(torch.rand(9000, 1))
+    return module
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (holds_itself, "(its ResNet has other layers|holds a ResNet)"),
+        (wrapped_in_itself, "holds a DataParallel"),
+        (doubled, "holds a Sequential"),
+        (many_views, "damaged, .*more numbers than the file has bytes"),
+        (without_numbers, "damaged, .*a tensor without numbers"),
+        (wider_than_it_is, "its weights do not fit the architecture in its ResNet"),
+    ],
+)
+def test_a_network_of_hostile_size_is_one_line(tmp_path, script, change, message):
+    module = change(ResNet(0))
+    torch.save(module, tmp_path / "model.pth")
+    script()
+    refused(tmp_path / "model.pth", message)

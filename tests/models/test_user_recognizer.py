@@ -1,7 +1,11 @@
 """A user's own R: state dict, TorchScript and exported program, and what can be wrong with them."""
 
+import argparse
 import os
+import pathlib
+import types
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -118,6 +122,11 @@ def spoiled(state):
         (spoiled, {}, "w.pth: NaN or infinite weights in features.0.weight"),
         (good, {"num_classes": 5}, r"w.pth: .*classifier.1.weight is \(3, .*expected \(5, "),
         (good, {"num_classes": "three"}, "num_classes is 'three'"),
+        (good, {"num_classes": 10**24}, "num_classes is 1000000000000000000000000; it must be a"),
+        (good, {"num_classes": True}, "num_classes is True; it must be a whole number"),
+        (good, {"num_classes": 900_000}, r"w.pth: .*expected \(900000, "),
+        (good, {"input_size": 10**6}, "input_size is 1000000; it must be a whole number"),
+        (good, {"arch": "vit_b_16", "input_size": 7}, "vit_b_16: input_size 7 does not fit"),
         (good, {"arch": "squeezenet1_9"}, "unknown recognizer 'squeezenet1_9'; nearest: squeez"),
         (good, {"archh": "x"}, "r.yaml: unknown key 'archh'; nearest: arch"),
         (good, {"exported": "x"}, "give one of state_dict, torchscript, exported; there are 2"),
@@ -166,3 +175,54 @@ def test_a_hostile_state_dict_is_not_executed(tmp_path):
     with pytest.raises(UserError, match="w.pth: not a state dict that can be read without exec"):
         load_user_recognizer(describe(tmp_path, arch="resnet18", state_dict="w.pth"))
     assert not (tmp_path / "executed").exists()
+
+
+CHECKPOINTS = {
+    "arguments beside it": lambda state: {
+        "state_dict": state,
+        "args": argparse.Namespace(
+            lr=0.1, out=pathlib.PosixPath("x"), more=types.SimpleNamespace()
+        ),
+        "best": np.float64(81.5),
+        "epoch": 3,
+    },
+    "only the average": lambda state: {"state_dict_ema": state, "arch": "squeezenet1_1"},
+    "a name beside it": lambda state: {"model": "squeezenet1_1", "model_ema": {"model": state}},
+    "compiled, distributed": lambda state: {f"_orig_mod.module.{k}": v for k, v in state.items()},
+    "of a training class": lambda state: {
+        "state_dict": {f"model.{k}": v for k, v in state.items()},
+        "args": argparse.Namespace(model="squeezenet1_1"),
+    },
+}
+
+
+@pytest.mark.parametrize("as_zip", [True, False])
+@pytest.mark.parametrize("case", CHECKPOINTS)
+def test_a_checkpoint_of_a_training_script(tmp_path, squeezenet, case, as_zip):
+    checkpoint = CHECKPOINTS[case](squeezenet.state_dict())
+    torch.save(checkpoint, tmp_path / "w.pth", _use_new_zipfile_serialization=as_zip)
+    recognizer = load_user_recognizer(describe(tmp_path, arch="squeezenet1_1", state_dict="w.pth"))
+    for name, value in squeezenet.state_dict().items():
+        assert torch.equal(recognizer.classifier.state_dict()[name], value)
+
+
+def test_two_networks_in_one_state_dict_are_not_mixed(tmp_path, squeezenet):
+    state = squeezenet.state_dict()
+    torch.save({**state, **{f"module.{k}": v for k, v in state.items()}}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="w.pth: holds features.0.weight twice"):
+        load_user_recognizer(describe(tmp_path, arch="squeezenet1_1", state_dict="w.pth"))
+
+
+def test_a_checkpoint_that_holds_itself_ends(tmp_path):
+    checkpoint = {}
+    checkpoint["model"] = checkpoint
+    torch.save(checkpoint, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="w.pth: not a state dict of tensors"):
+        load_user_recognizer(describe(tmp_path, arch="squeezenet1_1", state_dict="w.pth"))
+
+
+@pytest.mark.parametrize("text", ["[" * 2000, "arch: !!bool maybe", "a: !!timestamp soon"])
+def test_yaml_that_cannot_be_read_is_one_line(tmp_path, text):
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"r.yaml(, line \d+)?: "):
+        load_user_recognizer(tmp_path / "r.yaml")
