@@ -107,6 +107,13 @@ def test_watch_passes_a_command_on_with_its_status(tmp_path):
     assert out.getvalue().split() == [str(tmp_path / "p"), "oops"]
 
 
+def test_watch_tells_how_many_jobs_are_done_of_all(tmp_path):
+    code = "import time; print('3 of 12 steps (25%) done', flush=True); time.sleep(1.5)"
+    out = Terminal()
+    assert watch(tmp_path / "p", [sys.executable, "-c", code], out) == 0
+    assert "jobs  25%  3 of 12 done\n" in out.getvalue()
+
+
 def test_watch_draws_a_line_a_job_below_what_is_said():
     out = Terminal()
     block = Block(out)

@@ -20,10 +20,11 @@ LONGEST |= {"SGI": 65535, "TGA": 65535, "WEBP": 16383}
 LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif")  # saved at quality 95
 
 
-def find_inputs(inputs: Sequence[str]) -> list[tuple[Path, Path]]:
+def find_inputs(inputs: Sequence[str], out: Path | None = None) -> list[tuple[Path, Path]]:
     """(image, its place below the output folder) of files, folders and glob patterns.
 
-    In a folder, hidden files and folders and those of thumbnails are left out.
+    In a folder, hidden files and folders and those of thumbnails are left out, and so is ``out``:
+    it holds results of an earlier run.
 
     Raises:
         UserError: a pattern or path that matches nothing, a folder without images.
@@ -36,6 +37,9 @@ def find_inputs(inputs: Sequence[str]) -> list[tuple[Path, Path]]:
         for path in paths:
             if path.is_dir():
                 images, others = find_files(path)
+                if out is not None and path.resolve() in out.resolve().parents:
+                    earlier = out.resolve()
+                    images = [i for i in images if earlier not in (path / i).resolve().parents]
                 if not images:
                     raise UserError(f"{escaped(path)}: no image in it ({', '.join(EXTENSIONS)})")
                 found += [(path / file, Path(file)) for file in images]
@@ -63,7 +67,7 @@ def plan(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
         UserError: the format of ``out`` cannot be written, two results would be one file, or a
             result would replace an input.
     """
-    found = find_inputs(inputs)
+    found = find_inputs(inputs, out)
     if len(found) == 1 and not out.is_dir() and out.suffix:
         stored_mode(out, "RGB")
         pairs = [(found[0][0], out)]

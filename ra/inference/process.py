@@ -169,8 +169,8 @@ def _reach_along(probe: nn.Module, axis: int) -> int | None:
 
 def result_mode(image: Image.Image) -> str:
     """The mode of the restored ``image``: L, LA, RGB or RGBA."""
-    grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith(("I", "F"))
-    transparent = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+    grey = image.mode in ("1", "L", "LA") or image.mode.startswith(("I", "F"))
+    transparent = image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info
     return ("L" if grey else "RGB") + ("A" if transparent else "")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from typing import TextIO
 from ra.progress import FOLDER, line, running
 
 EVERY_S = 1.0
+DONE = re.compile(r"(\d+ of \d+) steps \((\d+)%\) done")  # Snakemake's own line
 
 
 def watch(folder: Path, command: Sequence[str] = (), out: TextIO | None = None) -> int:
@@ -46,7 +48,7 @@ def watch(folder: Path, command: Sequence[str] = (), out: TextIO | None = None) 
     block = Block(out)
     try:
         while _print(said, block):
-            block.draw(job_lines(folder))
+            block.draw([*block.head, *job_lines(folder)])
     finally:
         block.draw([])
         signal.signal(signal.SIGINT, before)
@@ -91,6 +93,8 @@ def _print(said: queue.Queue, block: Block) -> bool:
         if text is None:
             return False
         block.above(text)
+        if done := DONE.search(text):
+            block.head = [f"jobs  {done[2]}%  {done[1]} done"]
     return True
 
 
@@ -103,6 +107,7 @@ class Block:
 
     def __init__(self, out: TextIO) -> None:
         self.out, self.terminal = out, out.isatty()
+        self.head: list[str] = []  # drawn first
         self._lines: list[str] = []
 
     def above(self, text: str) -> None:

@@ -56,6 +56,13 @@ def test_hidden_files_and_thumbnails_are_left_out_and_other_files_are_named(
     assert "left out: 1 (notes.txt)" in capsys.readouterr().err
 
 
+def test_results_of_an_earlier_run_are_no_inputs(model, photos):
+    out = photos / "out"
+    for _ in range(2):
+        assert process(model, photos, out) == 0
+        assert names(out) == {"a.png", "b.png", "in/c.png"}
+
+
 def test_bad_images_are_named_and_the_others_are_done(model, photos, tmp_path, capsys):
     (photos / "a.png").write_bytes(b"nothing")
     Image.fromarray(np.zeros((4, 4), np.float32)).save(photos / "float.tif")
