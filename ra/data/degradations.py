@@ -1,6 +1,6 @@
-"""The tasks as degradations: clean uint8 crops -> degraded input (method.md, "Degradations").
+"""The tasks: each degrades clean crops, which the processor learns to restore.
 
-The target is always the clean crop. A further task is one class here and its registry line.
+A task is a dataclass whose fields are its settings; docs/extend.md shows one in a user's file.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from ra.registry import Registry
 
 TASKS = Registry("task")
 
-# An image's random numbers are a function of (seed, epoch, index) alone, so they are the same
-# for any number of workers and after a resume. VALIDATION stands in for the epoch of validation
-# images, whose noise is fixed per image index whatever the seed of the experiment.
+# (seed, epoch, index) alone decides an image's random numbers: they are the same for any number of
+# workers and after a resume. Validation images have VALIDATION for an epoch and 0 for a seed, so
+# that their noise is the same in every experiment.
 VALIDATION = 2**16 - 1
 Key = tuple[int, int, int]
 
 
 class _Kept(threading.local):
-    """A thread's generator: to set its key costs a tenth of making another one."""
+    """A generator per thread: setting its key takes a tenth of the time of making a new one."""
 
     def __init__(self) -> None:
         self.bits = np.random.Philox(key=[0, 0])
@@ -44,8 +44,8 @@ _kept = _Kept()
 def random_generator(key: Key, stream: int) -> np.random.Generator:
     """Counter-based generator of one image: key (seed, epoch, index) and a stream number.
 
-    Streams keep independent uses of the same image (crop, noise, order) apart. Valid until the
-    thread asks for the next one.
+    Streams keep the uses of one key apart: 0 is the crop, 1 the noise, 2 the order of an epoch.
+    Valid until the thread's next call.
     """
     seed, epoch, index = key
     _kept.start["state"]["key"][:] = seed * 16 + stream, epoch << 48 | index

@@ -41,7 +41,7 @@ def test_sr_of_a_constant_image_is_that_constant():
     assert (build_task("sr").degrade(flat, keys(count=1)) == 77).all()
 
 
-def test_sr_refuses_crops_the_factor_does_not_divide(crops):
+def test_sr_refuses_crops_that_the_factor_does_not_divide(crops):
     with pytest.raises(UserError, match="not divisible by the sr factor 4"):
         build_task("sr").degrade(crops[..., :62], keys())
 
@@ -54,18 +54,22 @@ def test_jpeg_is_pils_round_trip(crops):
         assert np.array_equal(np.asarray(degraded), np.asarray(Image.open(buffer)))
 
 
-def test_random_numbers_are_those_of_a_new_generator_of_the_key():
+@pytest.mark.parametrize("key", [(0, 0, 0), (3, 2, 17), (0, 1, 2**40 + 1), (5, VALIDATION, 17)])
+@pytest.mark.parametrize("stream", [0, 1])
+def test_random_numbers_are_those_of_a_new_generator_of_the_key(key, stream):
     random_generator((9, 9, 9), 1).standard_normal(3, dtype=np.float32)  # leaves half a number
-    for stream in (0, 1):
-        new = np.random.Generator(np.random.Philox(key=[3 * 16 + stream, 2 << 48 | 17]))
-        ours = random_generator((3, 2, 17), stream)
-        assert np.array_equal(ours.random(3), new.random(3))
-        assert np.array_equal(
-            ours.standard_normal(5, dtype=np.float32), new.standard_normal(5, dtype=np.float32)
-        )
+    seed, epoch, index = key
+    # As integers of 64 bits: numpy makes floats of a list with numbers from 2^63 on.
+    words = np.array([seed * 16 + stream, epoch << 48 | index], np.uint64)
+    new = np.random.Generator(np.random.Philox(key=words))
+    ours = random_generator(key, stream)
+    assert np.array_equal(ours.random(3), new.random(3))
+    assert np.array_equal(
+        ours.standard_normal(5, dtype=np.float32), new.standard_normal(5, dtype=np.float32)
+    )
 
 
-def test_noise_has_the_asked_mean_and_deviation():
+def test_noise_has_the_wanted_mean_and_deviation():
     grey = torch.full((4, 3, 64, 64), 128, dtype=torch.uint8)
     noise = build_task("dn", sigma=0.1).degrade(grey, keys()) - 128 / 255
     assert noise.mean().abs() < 0.002
@@ -85,11 +89,12 @@ def test_noise_is_a_function_of_seed_epoch_and_index(crops):
     assert not torch.equal(whole, task.degrade(crops, keys(seed=1)))
 
 
-def test_validation_noise_is_fixed_per_image_index(crops):
-    task = build_task("dn")
-    first = task.degrade(crops, keys(epoch=VALIDATION))
-    assert torch.equal(first, task.degrade(crops, keys(epoch=VALIDATION)))
-    assert not torch.equal(first[0], first[1])
+def test_validation_noise_is_fixed_per_image_index_and_differs_between_images():
+    grey = torch.full((8, 3, 8, 8), 128, dtype=torch.uint8)
+    task, wanted = build_task("dn"), keys(epoch=VALIDATION, count=8)
+    first = task.degrade(grey, wanted)
+    assert torch.equal(first, task.degrade(grey, wanted))
+    assert len({image.numpy().tobytes() for image in first}) == 8
 
 
 def test_no_processing_returns_to_the_targets_size():
