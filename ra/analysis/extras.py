@@ -10,8 +10,8 @@ import pandas as pd
 from ra.analysis.scores import Labels, load, plain_of, score, shown, shown_p, write_scores
 from ra.errors import UserError
 from ra.registry import NO_RECOGNIZER
-from ra.reporting.panels import panels, save
-from ra.reporting.tables import p_model_name
+from ra.reporting.names import p_model_title
+from ra.reporting.plots import panels, save
 
 
 def write_extras(groups: Sequence[tuple[str, Sequence[Path]]], out: Path) -> None:
@@ -50,7 +50,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
         {
             "Task": table.task,
             "Group": table.group,
-            "P Model": table.p_model.map(p_model_name),
+            "P Model": table.p_model.map(p_model_title),
             "Training R": table.training_r,
             "PSNR, dB": table.psnr.map("{:.2f}".format),
             "SSIM": table.ssim.map("{:.3f}".format),

@@ -11,8 +11,8 @@ import pandas as pd
 
 from ra.analysis.scores import OTHERS, QUALITY, load, score, shown, shown_p, write_scores
 from ra.errors import UserError
-from ra.reporting.panels import panels, save
-from ra.reporting.tables import p_model_name, p_model_order
+from ra.reporting.names import p_model_order, p_model_title
+from ra.reporting.plots import panels, save
 
 KEYS = ["task", "p_model", "lambda"]
 UNITS = {"psnr": "PSNR, dB", "ssim": "SSIM"}
@@ -75,7 +75,7 @@ def _readable(table: pd.DataFrame, training_r: str) -> pd.DataFrame:
                 + marks.pareto_ssim.map({True: "*", False: "-"})
             )
     readable = pd.DataFrame({**quality, **parts}).reset_index()
-    readable["p_model"] = readable.p_model.map(p_model_name)
+    readable["p_model"] = readable.p_model.map(p_model_title)
     readable["lambda"] = readable["lambda"].map("{:g}".format)
     return readable.rename(columns={"task": "Task", "p_model": "P Model"})
 

@@ -10,7 +10,7 @@ import pandas as pd
 from ra.evaluation.statistics import accuracy, mean, over_seeds
 from ra.files import atomic
 from ra.registry import NO_RECOGNIZER
-from ra.reporting.significance import compare_answers, read_answers, recognizers_in
+from ra.reporting.significance import compare_answers, read_answers, read_identity, recognizers_in
 from ra.reporting.tables import write_markdown
 
 # What one P is, beside its seed: labels of a row (task, p_model, ...) -> value.
@@ -23,8 +23,7 @@ MEASURED = ("top1", *QUALITY, "difference")
 
 def load(evaluations: Sequence[Path], **labels: object) -> list[Judged]:
     """(identity and ``labels``, answers) of each ``evaluation.csv``."""
-    read = [read_answers(path) for path in evaluations]
-    return [({**identity, **labels}, images) for identity, images in read]
+    return [({**read_identity(path), **labels}, read_answers(path)) for path in evaluations]
 
 
 def plain_of(labels: Labels) -> Labels:

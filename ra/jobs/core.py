@@ -44,7 +44,8 @@ from ra.models.released import import_checkpoint
 from ra.models.user_recognizer import pretrained_recognizer
 from ra.progress import Progress
 from ra.registry import NO_RECOGNIZER
-from ra.reporting.figures import write_heat_map, write_strip
+from ra.reporting.names import p_model_title, recognizer_title, task_title
+from ra.reporting.plots import write_heat_map, write_strip
 from ra.runtime.devices import placed
 from ra.training.loop import Runtime, Schedule, settings_of
 from ra.training.objectives import OBJECTIVES, Classification, canonical_mode
@@ -310,7 +311,8 @@ def _write_evaluation(result: Evaluation, identity, paths, save_dir: Path, run) 
     matrix = tidy[tidy.metric.isin(["top1", "top5"])].pivot(
         index="metric", columns="evaluation_r", values="value"
     )
-    write_heat_map(save_dir / "accuracy.png", matrix, f"{identity['task']} {identity['p_model']}")
+    title = f"{task_title(identity['task'])}, {p_model_title(identity['p_model'])}"
+    write_heat_map(save_dir / "accuracy.png", matrix.rename(columns=recognizer_title), title)
     write_json(save_dir / "evaluation.json", {"seconds": result.seconds})
     for name, table in (("images.csv", images), ("evaluation.csv", tidy)):
         with atomic(save_dir / name) as temporary:

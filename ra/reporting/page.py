@@ -1,6 +1,7 @@
-"""One page for a colleague: tables with intervals and marks, plots, and images that R reads now.
+"""One page for a colleague: tables with intervals and marks, plots, and images that are classified
+rightly after recognition-aware processing.
 
-Everything on the page comes from files of the experiment, and stands in the page itself.
+Everything on the page comes from files of the experiment and is embedded in the page.
 """
 
 from __future__ import annotations
@@ -14,32 +15,36 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ra import __version__
 from ra.data.degradations import VALIDATION, build_task, no_processing
 from ra.data.splits import Crops, open_split
 from ra.errors import UserError
+from ra.evaluation.statistics import LEVEL
 from ra.files import write_text
 from ra.models.checkpoints import load_processor, read_header
-from ra.registry import NO_RECOGNIZER
-from ra.reporting import charts
+from ra.reporting import plots
+from ra.reporting.names import (
+    NO_PROCESSING,
+    PLAIN,
+    RA,
+    measure_title,
+    model_names,
+    p_model_title,
+    recognizer_title,
+    task_title,
+)
+from ra.reporting.significance import ALL_SEEDS, read_identity
 from ra.reporting.tables import (
-    P_MODELS,
-    R_NAMES,
     accuracy_table,
     bounds,
-    model_names,
+    columns_of,
     quality_table,
     read_evaluations,
 )
 
-PLAIN = P_MODELS["plain"]
-NOTHING = pd.Index([P_MODELS["no_processing"]])
-LEVEL = 0.05  # of significance, after Holm's correction
 PICTURES = 6  # of each task
-TASK_NAMES = {"sr": "Super-resolution", "dn": "Denoising", "jpeg": "JPEG deblocking"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Example:
-    """An image that R gets wrong after plain and right after RA; pictures as data URIs."""
+    """An image that a recognizer gets wrong after plain processing and right after RA processing;
+    pictures as data URIs."""
 
     label: str
     pictures: dict[str, str]  # Input, Plain, RA, Target
@@ -69,7 +75,7 @@ class Examples:
     task: str
     model: str
     recognizer: str
-    met: bool  # whether that R trained the P
+    met: bool  # whether that recognizer trained the processor
     gained: int
     lost: int
     images: int
@@ -89,20 +95,20 @@ def write_report(
         evaluations: evaluation.csv files; images.csv and processor.safetensors lie beside them.
         data: the prepared data set; without it the page has no pictures.
         significance: significance.csv of ``ra table``; without it the table has no marks.
-        recognizers: columns, in order; empty takes every R that occurs.
+        recognizers: columns, in order; empty takes every one that occurs.
     """
     tidy = read_evaluations(evaluations)
-    recognizers = list(recognizers) or [r for r in tidy.evaluation_r.unique() if r != NO_RECOGNIZER]
+    recognizers = columns_of(tidy, recognizers)
     tasks = list(tidy.task.unique())
     tables = {task: accuracy_table(tidy, task, recognizers) for task in tasks}
     limits = {task: bounds(accuracy_table, tidy, task, recognizers) for task in tasks}
     tests = read_significance(significance)
-    names = list(dict.fromkeys(name for table in tables.values() for name in table.index))
-    colours = charts.colour_of(names)
-    plots = {
-        "bars": charts.bars(tables, limits, colours),
-        "gains": charts.gains(gain) if len(gain := gain_table(tables)) else "",
-        "plane": charts.plane(plane_points(tidy, tables), colours),
+    quality = quality_table(tidy)
+    psnr = {task: quality[measure_title("psnr")][task_title(task)] for task in tasks}
+    drawn = {
+        "bars": plots.bars(tables, limits),
+        "gains": plots.gains(gain) if len(gain := gain_table(tables)) else "",
+        "plane": plots.plane(tables, psnr),
     }
     page = _template().render(
         dataset=", ".join(map(str, tidy.dataset.unique())),
@@ -110,22 +116,22 @@ def write_report(
         seeds=tidy.seed.nunique(),
         version=__version__,
         headlines=[headline(task, table, tests) for task, table in tables.items()],
-        task_names={task: TASK_NAMES.get(task, task) for task in tasks},
-        recognizers=[R_NAMES.get(name, name) for name in recognizers],
+        task_names={task: task_title(task) for task in tasks},
+        recognizers=[recognizer_title(name) for name in recognizers],
         tables={
             task: headline_cells(task, table, limits[task], tests, recognizers)
             for task, table in tables.items()
         },
         marked=not tests.empty,
         level=LEVEL,
-        quality=quality_table(tidy).reset_index().to_dict("split"),
-        plots=plots,
+        quality=quality.reset_index().to_dict("split"),
+        plots=drawn,
         examples=[found for task in tasks if (found := examples(evaluations, task, data))]
         if data
         else [],
         settings=settings_of(evaluations),
     )
-    for name, svg in plots.items():
+    for name, svg in drawn.items():
         write_text(save_dir / f"{name}.svg", svg or "<svg xmlns='http://www.w3.org/2000/svg'/>")
     write_text(save_dir / "report.html", page)
 
@@ -138,12 +144,14 @@ def _template():
 
 
 def read_significance(path: Path | None) -> pd.DataFrame:
-    """The tests against plain, one row per (task, model name, R); of several seeds their mean."""
+    """The tests against plain, one row per (task, model name, recognizer); of several seeds
+    their mean."""
     if path is None:
         return pd.DataFrame(columns=["task", "model", "evaluation_r", "difference", "p_holm"])
     try:
         table = pd.read_csv(path, dtype={"training_r": str, "seed": str}, keep_default_na=False)
-        overall = table[table.seed == "all"] if (table.seed == "all").any() else table
+        overall = table[table.seed == ALL_SEEDS]
+        overall = table if overall.empty else overall
         numbers = overall[["difference", "p_holm"]].apply(pd.to_numeric)
         return overall.assign(model=model_names(overall), **numbers)
     except (OSError, ValueError, AttributeError, KeyError) as error:
@@ -151,22 +159,21 @@ def read_significance(path: Path | None) -> pd.DataFrame:
 
 
 def headline(task: str, table: pd.DataFrame, tests: pd.DataFrame) -> str:
-    """One sentence: how many R's read the output of RA better than that of plain."""
-    title = TASK_NAMES.get(task, task)
-    name = next((n for n in table.index if n.startswith(P_MODELS["ra"])), None)
-    if name is None or PLAIN not in table.index:
+    """One sentence: how many recognizers are better on the output of RA than on that of plain."""
+    title, plain, nothing = task_title(task), p_model_title(PLAIN), p_model_title(NO_PROCESSING)
+    name = next((n for n in table.index if n.startswith(p_model_title(RA))), None)
+    if name is None or plain not in table.index:
         best = table.mean(axis=1).idxmax()
-        mean = table.loc[best].mean()
-        return f"{title}: {best} is read best, {mean:.1f} % top-1 on average."
-    gain = table.loc[name] - table.loc[PLAIN]
+        return f"{title}: {best} is best, {table.loc[best].mean():.1f} % top-1 on average."
+    gain = table.loc[name] - table.loc[plain]
     better = int((gain > 0).sum())
-    text = f"{title}: {better} of {len(gain)} R's read the output of {name} better than that "
-    text += f"of {PLAIN}; on average it is {gain.mean():+.1f} points of top-1"
+    text = f"{title}: {better} of {len(gain)} recognizers are more accurate after {name} than "
+    text += f"after {plain}, {gain.mean():+.1f} points of top-1 on average"
     if not tests.empty:
         own = tests[(tests.task == task) & (tests.model == name) & (tests.difference > 0)]
-        text += f", and {int((own.p_holm < LEVEL).sum())} of the gains are significant"
-    if "No Processing" in table.index:
-        rest = (table.loc[name] - table.loc["No Processing"]).mean()
+        text += f"; {int((own.p_holm < LEVEL).sum())} of {better} gains significant"
+    if nothing in table.index:
+        rest = (table.loc[name] - table.loc[nothing]).mean()
         text += f". Against no processing it is {rest:+.1f} points"
     return text + "."
 
@@ -195,63 +202,52 @@ def headline_cells(
 
 
 def gain_table(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Points of top-1 of each trained P over plain: rows (task, P model), columns R's."""
+    """Points of top-1 of each trained processor over plain: rows (task, processor), columns
+    recognizers."""
+    plain, nothing = p_model_title(PLAIN), p_model_title(NO_PROCESSING)
     parts = {
-        TASK_NAMES.get(task, task): table.drop([PLAIN, *NOTHING.intersection(table.index)])
-        - table.loc[PLAIN]
+        task_title(task): table.drop([plain, nothing], errors="ignore") - table.loc[plain]
         for task, table in tables.items()
-        if PLAIN in table.index
+        if plain in table.index
     }
     return pd.concat(parts) if parts else pd.DataFrame()
 
 
-def plane_points(tidy: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """task, model, psnr (dB) and top1 (mean over R's, %) of each P model."""
-    quality = quality_table(tidy)["PSNR (dB)"]
-    rows = [
-        {"task": task, "model": name, "psnr": quality[task, name], "top1": table.loc[name].mean()}
-        for task, table in tables.items()
-        for name in table.index
-    ]
-    return pd.DataFrame(rows)
-
-
 def examples(evaluations: Sequence[Path], task: str, data: Path) -> Examples | None:
-    """Images that R gets wrong after plain and right after RA, the first of each class.
+    """Images that a recognizer gets wrong after plain and right after RA, the first of each class.
 
-    R is one that took no part in the training where there is one. How often the opposite happens
-    is counted as well.
+    The recognizer is one that took no part in the training where there is one. How often the
+    opposite happens is counted as well.
     """
-    headers = [(path, _identity(path)) for path in evaluations]
-    mine = [(path, identity) for path, identity in headers if identity["task"] == task]
-    plain = next((path for path, i in mine if i["p_model"] == "plain"), None)
-    aware = next(((p, i) for p, i in mine if i["p_model"] == "ra"), None)
-    if plain is None or aware is None:
+    identities = {path: read_identity(path) for path in evaluations}
+    mine = {path: identity for path, identity in identities.items() if identity["task"] == task}
+    path = next((p for p, identity in mine.items() if identity["p_model"] == RA), None)
+    if path is None:
         return None
-    path, identity = aware
+    identity = mine[path]
+    same = {"p_model": PLAIN, "seed": identity["seed"]}
+    plain = next((p for p, other in mine.items() if same.items() <= other.items()), None)
+    if plain is None:
+        return None
     before, after = (pd.read_csv(p.with_name("images.csv")) for p in (plain, path))
-    judges = [c.removesuffix(":prediction") for c in after if c.endswith(":prediction")]
-    judge = next((r for r in judges if r != identity["training_r"]), judges[0])
-    wrong, right = before[f"{judge}:top1"] == 0, after[f"{judge}:top1"] == 1
+    known = [c.removesuffix(":prediction") for c in after if c.endswith(":prediction")]
+    r = next((r for r in known if r != identity["training_r"]), known[0])
+    wrong, right = before[f"{r}:top1"] == 0, after[f"{r}:top1"] == 1
     found = after[wrong & right].drop_duplicates("label").head(PICTURES)
     return Examples(
         task=task,
-        model=f"{P_MODELS['ra']} (lambda {identity['lambda']:g})",
-        recognizer=R_NAMES.get(judge, judge),
-        met=judge == identity["training_r"],
+        model=f"{p_model_title(RA)} (lambda {identity['lambda']:g})",
+        recognizer=recognizer_title(r),
+        met=r == identity["training_r"],
         gained=int((wrong & right).sum()),
         lost=int((~wrong & ~right).sum()),
         images=len(after),
-        shown=_pictures(found, before, judge, plain, path, data),
+        shown=_pictures(found, before, r, plain, path, data),
     )
 
 
-def _identity(evaluation: Path) -> dict[str, object]:
-    return read_evaluations([evaluation]).iloc[0].to_dict()
-
-
 @torch.inference_mode()
-def _pictures(found, before, judge: str, plain: Path, aware: Path, data: Path) -> list[Example]:
+def _pictures(found, before, r: str, plain: Path, aware: Path, data: Path) -> list[Example]:
     if found.empty:
         return []
     split = open_split(data, "val")
@@ -266,7 +262,7 @@ def _pictures(found, before, judge: str, plain: Path, aware: Path, data: Path) -
         outputs = [processor(batch.input).clamp(0, 1) for processor in processors]
         images = [no_processing(batch.input, task.scale), *outputs, batch.target]
         names = ("Input", "Plain", "RA", "Target")
-        was = int(before.loc[before["index"] == row["index"], f"{judge}:prediction"].iloc[0])
+        was = int(before.loc[before["index"] == row["index"], f"{r}:prediction"].iloc[0])
         shown.append(
             Example(
                 classes[row["label"]],
@@ -279,14 +275,13 @@ def _pictures(found, before, judge: str, plain: Path, aware: Path, data: Path) -
 
 def _data_uri(image: Tensor) -> str:
     """(3, H, W) in [0, 1] as a PNG in a URI."""
-    pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
+    plots.to_image(image).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def settings_of(evaluations: Sequence[Path]) -> list[dict[str, str]]:
-    """How each P was trained, from the headers of the model files."""
+    """How each processor was trained, from the headers of the model files."""
     rows = []
     for path in evaluations:
         model = path.with_name("processor.safetensors")

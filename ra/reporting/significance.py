@@ -1,39 +1,52 @@
-"""Every "A beats B" of the tables, from the stored answers to each image."""
+"""Each difference to plain processing with its test, from the stored answers to each image."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
 
 from ra.errors import UserError
 from ra.evaluation.statistics import compare, holm, over_seeds
-from ra.files import atomic, write_text
-from ra.reporting.latex import to_latex
-from ra.reporting.tables import IDENTITY, model_names, read_evaluations, write_markdown
+from ra.files import write_csv, write_text
+from ra.reporting.names import (
+    NO_PROCESSING,
+    PLAIN,
+    model_names,
+    p_model_title,
+    recognizer_title,
+    task_title,
+)
+from ra.reporting.tables import IDENTITY, read_evaluations, to_latex, write_markdown
 
 P_MODEL = ["task", "p_model", "lambda", "training_r"]
 ALL_SEEDS = "all"
+UNUSED = (":prediction", ":top5", ":recognition_loss")  # the larger part of images.csv
 
 
-def read_answers(evaluation: Path) -> tuple[dict[str, object], pd.DataFrame]:
-    """(identity, per-image answers) of an ``evaluation.csv`` and the ``images.csv`` beside it."""
-    identity = read_evaluations([evaluation])[IDENTITY].iloc[0].to_dict()
+def read_identity(evaluation: Path) -> dict[str, object]:
+    """Data set, task, objective, lambda, training recognizer and seed of an ``evaluation.csv``."""
+    return read_evaluations([evaluation])[IDENTITY].iloc[0].to_dict()
+
+
+def read_answers(evaluation: Path) -> pd.DataFrame:
+    """Path, measures and ``RECOGNIZER:top1`` of each image, from the images.csv beside."""
     path = evaluation.with_name("images.csv")
     try:
-        return identity, pd.read_csv(path)
+        return pd.read_csv(path, usecols=lambda name: not name.endswith(UNUSED))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as per-image answers ({error})") from None
 
 
 def recognizers_in(images: pd.DataFrame) -> list[str]:
-    """The R's that answered."""
+    """The recognizers that classified the images."""
     return [name.removesuffix(":top1") for name in images.columns if name.endswith(":top1")]
 
 
 def compare_answers(ours: pd.DataFrame, theirs: pd.DataFrame, what: str) -> pd.DataFrame:
-    """One row per R that answered to both: evaluation_r and what ``compare`` says."""
+    """One row per recognizer in both: evaluation_r and the result of ``compare``."""
     if list(ours["path"]) != list(theirs["path"]):
         raise UserError(f"{what}: not answers to the same images; evaluate both on one data set")
     common = [r for r in recognizers_in(ours) if f"{r}:top1" in theirs]
@@ -42,7 +55,7 @@ def compare_answers(ours: pd.DataFrame, theirs: pd.DataFrame, what: str) -> pd.D
 
 
 def significance(evaluations: Sequence[Path]) -> pd.DataFrame:
-    """Every P against the plain P of its task and seed, as every R sees it.
+    """Every processor against the plain one of its task and seed, for every recognizer.
 
     Returns:
         Columns task, p_model, lambda, training_r, seed, evaluation_r, difference (percentage
@@ -50,23 +63,24 @@ def significance(evaluations: Sequence[Path]) -> pd.DataFrame:
         Where there are several seeds, rows with seed "all" hold their mean, its t interval and
         the p of a t test over seeds.
     """
-    known = [read_answers(path) for path in evaluations]
-    plain = {
-        (identity["task"], identity["seed"]): images
-        for identity, images in known
-        if identity["p_model"] == "plain"
-    }
+    read_evaluations(evaluations)  # refuses two results for one identity
+    identities = {path: read_identity(path) for path in evaluations}
+    plain: dict[tuple, list[Path]] = {}
+    for path, identity in identities.items():
+        if identity["p_model"] == PLAIN:
+            plain.setdefault((identity["task"], identity["seed"]), []).append(path)
+    answers = lru_cache(maxsize=2)(read_answers)  # never those of all at once
     parts = []
-    for identity, images in known:
-        key = (identity["task"], identity["seed"])
-        if identity["p_model"] in ("plain", "no_processing") or key not in plain:
+    for path, identity in identities.items():
+        if identity["p_model"] in (PLAIN, NO_PROCESSING):
             continue
         what = f"{identity['task']} {identity['p_model']} and plain, seed {identity['seed']}"
-        rows = compare_answers(images, plain[key], what)
         named = {name: identity[name] for name in (*P_MODEL, "seed")}
-        parts.append(rows.assign(**named))
+        for other in plain.get((identity["task"], identity["seed"]), []):
+            theirs = answers(other)
+            parts.append(compare_answers(answers(path), theirs, what).assign(**named))
     columns = [*P_MODEL, "seed", "evaluation_r", "difference", "low", "high", "p", "n"]
-    table = pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
+    table = pd.concat(parts).reindex(columns=columns) if parts else pd.DataFrame(columns=columns)
     table = pd.concat([table, *_means(table)], ignore_index=True)
     families = table.groupby("seed", sort=False)["p"]
     return table.assign(p_holm=families.transform(holm) if parts else None)
@@ -86,8 +100,7 @@ def _means(table: pd.DataFrame) -> list[pd.DataFrame]:
 def write_significance(evaluations: Sequence[Path], out: Path) -> None:
     """significance.csv with every digit; significance.md and .tex rounded."""
     table = significance(evaluations)
-    with atomic(out / "significance.csv") as temporary:
-        table.to_csv(temporary, index=False)
+    write_csv(out / "significance.csv", table)
     rounded = readable(table)
     write_markdown(rounded, out / "significance.md")
     latex = to_latex(rounded.set_index(["Task", "P Model"]), decimals=1, bold=False)
@@ -95,27 +108,20 @@ def write_significance(evaluations: Sequence[Path], out: Path) -> None:
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of ``significance`` with names, and numbers rounded as text."""
+    """The rows of ``significance`` with titles, and numbers rounded as text."""
     seeds = {"Seed": table.seed} if table.seed.nunique() > 1 else {}
+    numbers = zip(table.difference, table.low, table.high, strict=True)
+    shown = [f"{d:+.1f} [{low:+.1f}, {high:+.1f}]" for d, low, high in numbers]
     return pd.DataFrame(
         {
-            "Task": table.task,
+            "Task": table.task.map(task_title),
             "P Model": model_names(table),
-            "against": "Plain Processing",
-            "R": table.evaluation_r,
+            "against": p_model_title(PLAIN),
+            "R": table.evaluation_r.map(recognizer_title),
             **seeds,
-            **difference_columns(table),
+            "Top-1 difference, points [95 %]": pd.Series(shown, table.index, dtype=object),
+            "p": table.p.map("{:.2g}".format),
             "p (Holm)": table.p_holm.map("{:.2g}".format),
             "n": table.n,
         }
     )
-
-
-def difference_columns(table: pd.DataFrame) -> dict[str, pd.Series]:
-    """Difference with its interval, and McNemar's p, as text."""
-    numbers = zip(table.difference, table.low, table.high, strict=True)
-    shown = [f"{d:+.1f} [{low:+.1f}, {high:+.1f}]" for d, low, high in numbers]
-    return {
-        "Top-1 difference, points [95 %]": pd.Series(shown, index=table.index, dtype=object),
-        "p": table.p.map("{:.2g}".format),
-    }

@@ -1,86 +1,96 @@
-"""Tidy evaluations -> the paper's tables, as CSV, Markdown and LaTeX. Nothing is typed by hand."""
+"""Tidy evaluations -> the paper's tables, as CSV, Markdown and LaTeX."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ra.errors import UserError
-from ra.files import atomic, write_text
+from ra.files import write_csv, write_text
 from ra.registry import NO_RECOGNIZER
-from ra.reporting.figures import write_heat_map
-from ra.reporting.latex import to_latex
+from ra.reporting.names import (
+    PLAIN,
+    RA,
+    measure_title,
+    model_names,
+    p_model_order,
+    p_model_title,
+    recognizer_title,
+    task_title,
+)
+from ra.reporting.plots import write_heat_map
 
 IDENTITY = ["dataset", "task", "p_model", "lambda", "training_r", "seed"]
-P_MODELS = {
-    "no_processing": "No Processing",
-    "plain": "Plain Processing",
-    "ra": "RA Processing",
-    "ra_transformer": "RA with Transformer",
-    "ra_unsupervised": "Unsupervised RA",
-    "perceptual": "Perceptual Loss",
-}
-# The names of the paper's tables; "VGG-16" there is the batch-norm variant.
-R_NAMES = {
-    "resnet18": "ResNet-18",
-    "resnet50": "ResNet-50",
-    "resnet101": "ResNet-101",
-    "densenet121": "DenseNet-121",
-    "vgg16_bn": "VGG-16",
-}
-QUALITY_COLUMNS = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
-CORNER = "P Model/Evaluation on R"
-
-
-def p_model_name(name: str) -> str:
-    """The paper's name of a P model; a user's own objective keeps its name."""
-    return P_MODELS.get(name, name)
-
-
-def p_model_order(name: str) -> tuple[int, str]:
-    """Sorts P models as the paper's tables do, a user's own behind them."""
-    known = list(P_MODELS)
-    return (known.index(name) if name in known else len(known), name)
+NUMBERS = ["value", "low", "high"]
 
 
 def read_evaluations(paths: Sequence[Path]) -> pd.DataFrame:
-    """All tidy rows of several ``evaluation.csv``; UserError names a file that is none."""
+    """All tidy rows of several ``evaluation.csv`` of one data set.
+
+    UserError names a file that is none, and two files that disagree about the same processor
+    (such as two architectures), of which a table could only show the mean.
+    """
     frames = []
     for path in paths:
         try:
-            frame = pd.read_csv(path, dtype={"training_r": str}, keep_default_na=False)
+            empty = dict.fromkeys(NUMBERS, [""])  # the interval of a single image
+            frame = pd.read_csv(
+                path, dtype={"training_r": str}, keep_default_na=False, na_values=empty
+            )
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read as an evaluation ({error})") from None
-        missing = {*IDENTITY, "evaluation_r", "metric", "value", "low", "high", "n"} - set(
-            frame.columns
-        )
+        missing = {*IDENTITY, "evaluation_r", "metric", *NUMBERS, "n"} - set(frame.columns)
         if missing:
             raise UserError(f"{path}: not an evaluation; no column {', '.join(sorted(missing))}")
         frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
+    tidy = pd.concat(frames, ignore_index=True)
+    _check_unambiguous(tidy, np.repeat(list(map(str, paths)), list(map(len, frames))))
+    return tidy
+
+
+def _check_unambiguous(tidy: pd.DataFrame, origin: Sequence[str]) -> None:
+    if tidy.dataset.nunique() > 1:
+        names = ", ".join(map(str, tidy.dataset.unique()))
+        raise UserError(f"--evaluations: of several data sets ({names}); make a table of each")
+    keys = [*IDENTITY, "evaluation_r", "metric"]
+    first = tidy.groupby(keys)["value"].transform("first")
+    for row in tidy.index[(tidy.value != first) & tidy.value.notna()][:1]:
+        same = (tidy[keys] == tidy.loc[row, keys]).all(axis=1)
+        raise UserError(
+            f"{origin[same.idxmax()]} and {origin[row]}: two results of one task, objective, "
+            "lambda, training recognizer and seed; a table would average them, so give one"
+        )
 
 
 def accuracy_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[str]) -> pd.DataFrame:
-    """Top-1 (%) of one task in the paper's layout: rows P models, columns R's, mean over seeds."""
-    chosen = tidy[(tidy.task == task) & (tidy.metric == "top1")]
-    table = _by_model(chosen, "evaluation_r").reindex(columns=list(recognizers))
-    table.columns = [R_NAMES.get(name, name) for name in recognizers]
-    return table.rename_axis(CORNER)
+    """Top-1 (%) of one task, as in the paper: rows processors, columns recognizers."""
+    rows = tidy[(tidy.task == task) & (tidy.metric == "top1")]
+    table = _pivot(rows, model_names(rows), "evaluation_r")
+    return _with_recognizers(table, recognizers, "P Model/Evaluation on R")
 
 
 def quality_table(tidy: pd.DataFrame) -> pd.DataFrame:
-    """PSNR (dB) and SSIM of every P, one row per (task, P model), mean over seeds."""
-    chosen = tidy[tidy.metric.isin(list(QUALITY_COLUMNS))]
-    parts = {task: _by_model(rows, "metric") for task, rows in chosen.groupby("task", sort=False)}
+    """Measures of image quality, one row per (task, processor); seeds averaged."""
+    from ra.evaluation.quality import MEASURES
+
+    known = tidy[tidy.evaluation_r == NO_RECOGNIZER].metric.unique()
+    order = [*(name for name in MEASURES if name in known), *(set(known) - set(MEASURES))]
+    columns = [m for m in order if m not in MEASURES or MEASURES.get(m).in_tables]
+    chosen = tidy[tidy.metric.isin(columns)]
+    parts = {
+        task_title(task): _pivot(rows, model_names(rows), "metric")
+        for task, rows in chosen.groupby("task", sort=False)
+    }
     table = pd.concat(parts, names=["Task", "P Model"])
-    return table[list(QUALITY_COLUMNS)].rename(columns=QUALITY_COLUMNS)
+    return table[columns].rename(columns=measure_title)
 
 
 def paper_table(tidy: pd.DataFrame) -> pd.DataFrame:
-    """Ours beside the published top-1 (%), for every figure that the paper has.
+    """Ours beside the published top-1 (%), for every figure of the paper; a row per lambda.
 
     Source: Liu et al., README of the released code (training R = ResNet-18, ImageNet).
     """
@@ -88,66 +98,75 @@ def paper_table(tidy: pd.DataFrame) -> pd.DataFrame:
         paper = pd.read_csv(handle).rename(columns={"top1": "paper"})
     trained_on = tidy.training_r.isin(["resnet18", NO_RECOGNIZER])
     ours = tidy[(tidy.metric == "top1") & trained_on].rename(columns={"evaluation_r": "recognizer"})
-    keys = ["task", "p_model", "recognizer"]
+    keys = ["task", "p_model", "lambda", "recognizer"]
     ours = ours.groupby(keys, as_index=False)["value"].mean().rename(columns={"value": "ours"})
-    table = paper.merge(ours, on=keys, how="inner")
-    table["difference"] = table.ours - table.paper
-    return table[[*keys, "ours", "paper", "difference"]]
+    table = paper.merge(ours, on=["task", "p_model", "recognizer"], how="inner")
+    return pd.DataFrame(
+        {
+            "Task": table.task.map(task_title),
+            "P Model": table.p_model.map(p_model_title),
+            "lambda": table["lambda"].map("{:g}".format),
+            "R": table.recognizer.map(recognizer_title),
+            "ours": table.ours,
+            "paper": table.paper,
+            "difference": table.ours - table.paper,
+        }
+    )
 
 
 def transfer_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[str]) -> pd.DataFrame:
     """Top-1 (%) of RA processing: rows training R, columns evaluation R; plain is the first row.
 
-    Source: paper section 4, transfer between architectures.
+    Where a training R has several lambdas, each is a row. Source: paper section 4, transfer
+    between architectures.
     """
-    chosen = tidy[(tidy.task == task) & (tidy.metric == "top1")]
-    rows = chosen[chosen.p_model.isin(["plain", "ra"])]
-    table = rows.pivot_table(index="training_r", columns="evaluation_r", values="value")
-    order = [NO_RECOGNIZER, *(name for name in recognizers if name in table.index)]
-    table = table.reindex(index=order, columns=list(recognizers))
-    table.index = [P_MODELS["plain"], *(R_NAMES.get(name, name) for name in order[1:])]
-    table.columns = [R_NAMES.get(name, name) for name in recognizers]
-    return table.rename_axis("Training R/Evaluation on R")
+    rows = tidy[(tidy.task == task) & (tidy.metric == "top1") & tidy.p_model.isin([PLAIN, RA])]
+    labels = rows.training_r.map(recognizer_title).where(rows.p_model == RA, p_model_title(PLAIN))
+    several = rows.groupby(["p_model", "training_r"])["lambda"].transform("nunique") > 1
+    labels = labels.where(~several, labels + rows["lambda"].map(", lambda {:g}".format))
+    table = _pivot(rows, labels, "evaluation_r", recognizers)
+    return _with_recognizers(table, recognizers, "Training R/Evaluation on R")
 
 
 def own_recognizer_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[str]) -> pd.DataFrame:
-    """Top-1 (%) where each R judges the P that was trained with it (the paper's table 1)."""
-    chosen = tidy[(tidy.task == task) & (tidy.metric == "top1")]
-    own = (chosen.training_r == chosen.evaluation_r) | (chosen.training_r == NO_RECOGNIZER)
-    table = chosen[own].pivot_table(index="p_model", columns="evaluation_r", values="value")
-    present = sorted(table.index, key=p_model_order)
-    table = table.reindex(index=present, columns=list(recognizers))
-    table.index = [p_model_name(name) for name in present]
-    table.columns = [R_NAMES.get(name, name) for name in recognizers]
-    return table.rename_axis("P Model/Training and evaluation R")
+    """Top-1 (%) of each recognizer on the processors trained with it (the paper's table 1)."""
+    rows = tidy[(tidy.task == task) & (tidy.metric == "top1")]
+    rows = rows[(rows.training_r == rows.evaluation_r) | (rows.training_r == NO_RECOGNIZER)]
+    table = _pivot(rows, model_names(rows, apart=("lambda",)), "evaluation_r")
+    return _with_recognizers(table, recognizers, "P Model/Training and evaluation R")
+
+
+def _pivot(
+    rows: pd.DataFrame, labels: pd.Series, columns: str, recognizers: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Mean value (over seeds), one row per label: objectives as registered, then by lambda, then
+    by training R as in ``recognizers``."""
+    place = {name: number for number, name in enumerate(recognizers)}
+    keys = {
+        "order": rows.p_model.map(p_model_order),
+        "place": rows.training_r.map(lambda name: place.get(name, len(place))),
+    }
+    rows = rows.assign(label=labels, **keys)
+    order = rows.sort_values(["order", "place", "lambda", "training_r"], kind="stable").label
+    table = rows.groupby(["label", columns])["value"].mean().unstack()
+    return table.loc[order.unique()]
+
+
+def _with_recognizers(table: pd.DataFrame, recognizers: Sequence[str], corner: str) -> pd.DataFrame:
+    table = table.reindex(columns=list(recognizers)).rename(columns=recognizer_title)
+    return table.rename_axis(index=corner, columns=None)
 
 
 def write_transfer(evaluations: Sequence[Path], out: Path, recognizers: Sequence[str]) -> None:
     """Write transfer_TASK and table1_TASK as CSV, Markdown, LaTeX and heat map, for every task."""
     tidy = read_evaluations(evaluations)
-    recognizers = _columns(tidy, recognizers)
+    recognizers = columns_of(tidy, recognizers)
     for task in tidy.task.unique():
         for name, make in (("transfer", transfer_table), ("table1", own_recognizer_table)):
             table = make(tidy, task, recognizers)
             _write(out / f"{name}_{task}", table, bounds(make, tidy, task, recognizers))
-            title = f"{task}: top-1, {table.index.name}"
+            title = f"{task_title(task)}: top-1, {table.index.name}"
             write_heat_map(out / f"{name}_{task}.png", table, title)
-
-
-def _by_model(rows: pd.DataFrame, columns: str) -> pd.DataFrame:
-    """Mean value with one row per P model, in the paper's order."""
-    rows = rows.assign(label=model_names(rows), order=rows.p_model.map(p_model_order))
-    order = rows.sort_values(["order", "lambda", "training_r"], kind="stable").label.unique()
-    return rows.pivot_table(index="label", columns=columns, values="value").loc[order]
-
-
-def model_names(rows: pd.DataFrame) -> pd.Series:
-    """P model names; lambda and training R are added where a name alone is not unique."""
-    labels = rows.p_model.map(p_model_name)
-    for column, text in (("lambda", ", lambda {}"), ("training_r", ", R {}")):
-        several = rows.groupby("p_model")[column].transform("nunique") > 1
-        labels = labels.where(~several, labels + rows[column].map(text.format))
-    return labels
 
 
 def write_tables(
@@ -156,29 +175,34 @@ def write_tables(
     """Write all.csv, TASK.csv, quality.csv (and paper.csv), each table also as .md and .tex.
 
     Args:
-        recognizers: columns of the tables, in order; empty takes every R that occurs.
+        recognizers: columns of the tables, in order; empty takes every one that occurs.
     """
+    from ra.evaluation.quality import MEASURES
+
     tidy = read_evaluations(evaluations)
-    recognizers = _columns(tidy, recognizers)
+    recognizers = columns_of(tidy, recognizers)
     for task in tidy.task.unique():
         table = accuracy_table(tidy, task, recognizers)
         _write(out / task, table, bounds(accuracy_table, tidy, task, recognizers))
-    _write(out / "quality", quality_table(tidy), bounds(quality_table, tidy), decimals=3)
+    lowest = [measure_title(m) for m in MEASURES if not MEASURES.get(m).higher_is_better]
+    limits = bounds(quality_table, tidy)
+    _write(out / "quality", quality_table(tidy), limits, decimals=3, lowest=lowest)
     if paper:
-        _write(out / "paper", paper_table(tidy).set_index("task"), bold=False)
-    with atomic(out / "all.csv") as temporary:
-        tidy.to_csv(temporary, index=False)
+        _write(out / "paper", paper_table(tidy).set_index("Task"), bold=False)
+    write_csv(out / "all.csv", tidy)
 
 
-def _columns(tidy: pd.DataFrame, recognizers: Sequence[str]) -> Sequence[str]:
-    """The R's of a table: those asked for, else all that occur."""
+def columns_of(tidy: pd.DataFrame, recognizers: Sequence[str]) -> list[str]:
+    """The recognizers of a table: the given ones, else all that occur."""
     unknown = set(recognizers) - set(tidy.evaluation_r)
     if unknown:
         raise UserError(f"--recognizers: {', '.join(sorted(unknown))} is in no evaluation")
-    return recognizers or [r for r in tidy.evaluation_r.unique() if r != NO_RECOGNIZER]
+    return list(recognizers) or [r for r in tidy.evaluation_r.unique() if r != NO_RECOGNIZER]
 
 
-def bounds(make, tidy: pd.DataFrame, *arguments) -> tuple[pd.DataFrame, pd.DataFrame]:
+def bounds(
+    make: Callable[..., pd.DataFrame], tidy: pd.DataFrame, *arguments: object
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(lower, upper) limits of the 95 % intervals over the images, in the layout of ``make``.
 
     Over several seeds the limits are averaged as the values are: how much another set of images
@@ -188,14 +212,58 @@ def bounds(make, tidy: pd.DataFrame, *arguments) -> tuple[pd.DataFrame, pd.DataF
     return low, high
 
 
-def _write(path: Path, table: pd.DataFrame, limits=None, decimals: int = 1, bold=True) -> None:
+def _write(path: Path, table: pd.DataFrame, limits=None, decimals: int = 1, **latex) -> None:
     """CSV, Markdown and LaTeX with the same, rounded numbers; ``limits`` in LaTeX only."""
-    with atomic(path.with_suffix(".csv")) as temporary:
-        table.to_csv(temporary, float_format=f"%.{decimals}f")
+    write_csv(path.with_suffix(".csv"), table.reset_index(), float_format=f"%.{decimals}f")
     write_markdown(table.reset_index(), path.with_suffix(".md"), floatfmt=f".{decimals}f")
-    write_text(path.with_suffix(".tex"), to_latex(table, decimals, limits, bold))
+    write_text(path.with_suffix(".tex"), to_latex(table, decimals, limits, **latex))
 
 
 def write_markdown(table: pd.DataFrame, path: Path, **options: object) -> None:
     """A table without its index as Markdown."""
     write_text(path, table.to_markdown(index=False, **options) + "\n")
+
+
+def to_latex(
+    table: pd.DataFrame,
+    decimals: int,
+    limits: tuple[pd.DataFrame, pd.DataFrame] | None = None,
+    bold: bool = True,
+    lowest: Collection[str] = (),
+) -> str:
+    r"""A ``tabular`` of ``table`` (index and columns are headings); needs \usepackage{booktabs}.
+
+    Args:
+        decimals: of every number.
+        limits: (lower, upper) ends of the intervals, shaped as ``table``; set in small.
+        bold: set the best value of each column in bold, ties included; with two index levels the
+            best of each group of the first, and a rule between groups.
+        lowest: columns whose best value is the lowest.
+    """
+
+    def texts(numbers: pd.DataFrame) -> pd.DataFrame:
+        return numbers.map(lambda v: f"{v:.{decimals}f}" if isinstance(v, float) else str(v))
+
+    levels, cells = table.index.nlevels, texts(table)
+    groups = table.index.get_level_values(0) if levels > 1 else [""] * len(table)
+    if bold:
+        sign = pd.Series([-1 if name in lowest else 1 for name in table], table.columns)
+        best = texts((table * sign).groupby(groups).transform("max") * sign)
+        cells = cells.where(cells != best, r"\textbf{" + cells + "}")
+    if limits:
+        interval = r" {\scriptsize [" + texts(limits[0]) + ", " + texts(limits[1]) + "]}"
+        cells = cells.where(limits[0].isna(), cells + interval)
+    cells = cells.where(table.notna(), "--").reset_index()
+    group = cells.iloc[:, 0]
+    begins = group != group.shift()
+    if levels > 1:
+        cells = cells.assign(**{group.name: group.where(begins, "")})
+    words = [*table.index.names, *table.select_dtypes(exclude="number")]
+    style = cells.style.hide(axis="index").format(escape="latex", subset=words)
+    style = style.format_index(escape="latex", axis=1)
+    lines = style.to_latex(hrules=True, column_format="l" * levels + "r" * table.shape[1])
+    lines = lines.splitlines()
+    if levels > 1:
+        for row in reversed(begins.index[begins][1:]):
+            lines.insert(4 + row, r"\midrule")
+    return "\n".join(lines) + "\n"

@@ -1,11 +1,18 @@
-"""P's against the plain one, from files as `ra evaluate` writes them."""
+"""Processors against the plain one, from files as `ra evaluate` writes them."""
+
+import weakref
 
 import pandas as pd
 import pytest
 from helpers import write_evaluation
 
 from ra.errors import UserError
-from ra.reporting.significance import readable, significance, write_significance
+from ra.reporting.significance import (
+    read_answers,
+    readable,
+    significance,
+    write_significance,
+)
 
 HITS = {
     "no_processing": "0000000000",
@@ -24,7 +31,7 @@ def evaluations(tmp_path):
     return [evaluation(tmp_path / name, name, hits) for name, hits in HITS.items()]
 
 
-def test_every_p_is_compared_with_plain_by_every_r(evaluations):
+def test_every_processor_is_compared_with_plain_for_every_recognizer(evaluations):
     table = significance(evaluations)
     assert list(zip(table.p_model, table.evaluation_r, strict=True)) == [
         ("ra", "r18"),
@@ -53,11 +60,12 @@ def test_without_plain_the_table_is_empty_and_written(evaluations, tmp_path):
     assert (tmp_path / "out/significance.md").exists()
 
 
-def test_tables_name_p_and_show_the_interval(evaluations, tmp_path):
+def test_tables_show_titles_and_the_interval(evaluations, tmp_path):
     write_significance(evaluations, tmp_path / "out")
     first = readable(significance(evaluations)).iloc[0]
-    assert first["P Model"] == "RA Processing"
-    assert first.iloc[4].startswith("+40.0 [+10.0, +70.0]")
+    assert first[["Task", "P Model"]].tolist() == ["Super-resolution", "RA Processing"]
+    # Tango's lower limit, widened to 0: the exact p is 0.125.
+    assert first.iloc[4].startswith("+40.0 [+0.0, +6")
     for kind in ("md", "tex"):
         assert "+40.0 [" in (tmp_path / f"out/significance.{kind}").read_text()
 
@@ -72,3 +80,39 @@ def test_missing_answers_are_named(evaluations):
     evaluations[1].with_name("images.csv").unlink()
     with pytest.raises(UserError, match="plain/images.csv: cannot be read as per-image answers"):
         significance(evaluations)
+
+
+def test_two_plain_processors_are_not_one(evaluations, tmp_path):
+    other = write_evaluation(tmp_path / "wide", "plain", {"r18": HITS["ra"]}, value=90)
+    with pytest.raises(UserError, match="plain/evaluation.csv and .*wide/evaluation.csv: two res"):
+        significance([*evaluations, other])
+
+
+def test_recognizers_may_be_spread_over_files(tmp_path):
+    paths = [
+        write_evaluation(tmp_path / f"{name}{r}", name, {r: HITS[name]}, evaluation_r=r)
+        for r in ("r18", "other")
+        for name in ("plain", "ra")
+    ]
+    assert significance(paths).evaluation_r.tolist() == ["r18", "other"]
+
+
+def test_memory_does_not_grow_with_the_number_of_evaluations(tmp_path, monkeypatch):
+    kept, alive = [], []
+
+    def read(path):
+        images = read_answers(path)
+        kept.append(weakref.ref(images))
+        alive.append(sum(one() is not None for one in kept))
+        return images
+
+    monkeypatch.setattr("ra.reporting.significance.read_answers", read)
+    names = [(name, seed) for seed in range(4) for name in ("plain", "ra", "ra_transformer")]
+    significance([evaluation(tmp_path / f"{n}{seed}", n, HITS[n], seed) for n, seed in names])
+    assert len(alive) == 12 and max(alive) <= 3
+
+
+def test_columns_that_no_test_needs_are_not_read(evaluations):
+    assert list(read_answers(evaluations[1])) == [
+        *("index", "label", "psnr", "ssim", "r18:top1", "other:top1", "path")
+    ]

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from ra.errors import UserError
+from ra.evaluation.quality import MEASURES, measure
 from ra.reporting.tables import write_tables, write_transfer
 
 
@@ -164,7 +165,8 @@ def test_several_lambdas_and_training_rs_are_rows_of_their_own(tmp_path):
 def test_the_paper_stands_beside_ours_with_the_difference(evaluations, tmp_path):
     write_tables(evaluations, tmp_path / "out", [], paper=True)
     table = pd.read_csv(tmp_path / "out/paper.csv")
-    line = table[(table.task == "sr") & (table.p_model == "ra") & (table.recognizer == "vgg16_bn")]
+    line = table[(table.Task == "Super-resolution") & (table["P Model"] == "RA Processing")]
+    line = line[line.R == "VGG-16"]
     assert line[["ours", "paper", "difference"]].values.tolist() == [[40.0, 58.2, -18.2]]
 
 
@@ -205,7 +207,7 @@ def test_the_transfer_matrix_has_a_row_for_each_training_recognizer(matrix, tmp_
     assert (tmp_path / "out/transfer_sr.png").stat().st_size > 1000
 
 
-def test_table_one_has_each_recognizer_judge_its_own_processor(matrix, tmp_path):
+def test_table_one_has_each_recognizer_on_its_own_processor(matrix, tmp_path):
     write_transfer(matrix, tmp_path / "out", ["resnet18", "net"])
     assert (tmp_path / "out/table1_sr.csv").read_text().splitlines() == [
         "P Model/Training and evaluation R,ResNet-18,net",
@@ -229,3 +231,71 @@ def test_a_users_own_objective_has_a_row_under_its_name_behind_the_papers(tmp_pa
     write_tables(paths, tmp_path / "out", [])
     names = [line.split(",")[0] for line in (tmp_path / "out/sr.csv").read_text().splitlines()]
     assert names[1:] == ["Plain Processing", "Unsupervised RA", "ra_hinge"]
+
+
+def few(*cases):
+    """A table per case (objective, lambda, training R, top-1) of task sr."""
+    return [
+        [
+            row("sr", p_model, "resnet18", "top1", value, weight, trained),
+            row("sr", p_model, "none", "psnr", 20),
+            row("sr", p_model, "none", "ssim", 1),
+        ]
+        for p_model, weight, trained, value in cases
+    ]
+
+
+def test_a_lambda_is_a_row_in_every_table(tmp_path):
+    cases = [("plain", 0, "-", 50), ("ra", 1e-3, "resnet18", 61.8), ("ra", 1, "resnet18", 40)]
+    paths = write(tmp_path, few(*cases))
+    write_tables(paths, tmp_path, [], paper=True)
+    write_transfer(paths, tmp_path, [])
+    rows = {name: (tmp_path / f"{name}.csv").read_text() for name in ("transfer_sr", "table1_sr")}
+    assert '"ResNet-18, lambda 0.001",61.8\n"ResNet-18, lambda 1",40.0' in rows["transfer_sr"]
+    assert '"RA Processing, lambda 0.001",61.8' in rows["table1_sr"]
+    paper = pd.read_csv(tmp_path / "paper.csv").query("`P Model` == 'RA Processing'")
+    assert paper[["lambda", "ours"]].values.tolist() == [[0.001, 61.8], [1, 40]]
+
+
+def test_two_results_for_one_identity_are_an_error_not_a_mean(tmp_path):
+    paths = write(tmp_path, few(("ra", 0.1, "a", 50), ("ra", 0.1, "a", 60)))
+    with pytest.raises(UserError, match=r"0.csv and .*1.csv: two results of one task, objective"):
+        write_tables(paths, tmp_path / "out", [])
+
+
+def test_two_data_sets_are_an_error_not_a_mean(tmp_path):
+    tables = few(("ra", 0.1, "a", 50), ("ra", 0.1, "a", 60))
+    tables[1] = [one | {"dataset": "e"} for one in tables[1]]
+    with pytest.raises(UserError, match=r"several data sets \(d, e\)"):
+        write_tables(write(tmp_path, tables), tmp_path / "out", [])
+
+
+def test_one_image_has_a_mean_without_an_interval(tmp_path):
+    table = few(("plain", 0, "-", 100))[0]
+    table = [one | ({} if one["metric"] == "top1" else {"low": "", "high": ""}) for one in table]
+    paths = write(tmp_path, [table])
+    write_tables(paths, tmp_path / "out", [])
+    assert "Plain Processing,20.000,1.000" in (tmp_path / "out/quality.csv").read_text()
+    tex = (tmp_path / "out/quality.tex").read_text()
+    assert r"\textbf{20.000} & \textbf{1.000} \\" in tex and "nan" not in tex
+
+
+def test_a_measure_of_the_user_is_a_column_whose_best_may_be_the_lowest(tmp_path):
+    tables = few(("plain", 0, "-", 50), ("ra", 1, "a", 60))
+    for number, table in enumerate(tables):
+        name = table[0]["p_model"]
+        table += [row("sr", name, "none", m, number) for m in ("dist", "unheard")]
+
+    @measure("dist", unit="1", higher_is_better=False, title="Distance")
+    def dist(output, target):
+        return output
+
+    try:
+        write_tables(write(tmp_path, tables), tmp_path / "out", [])
+    finally:
+        del MEASURES._entries["dist"]
+    head, plain, aware = (tmp_path / "out/quality.csv").read_text().splitlines()
+    assert head == "Task,P Model,PSNR (dB),SSIM,Distance,unheard"
+    assert plain.endswith("0.000,0.000") and aware.endswith("1.000,1.000")
+    cells = (tmp_path / "out/quality.tex").read_text().splitlines()[4].split(" & ")
+    assert cells[4].startswith(r"\textbf{0.000}") and cells[5].startswith("0.000")

@@ -23,7 +23,7 @@ from ra.cli import main
 from ra.inference.process import load
 from ra.models.checkpoints import save_model
 from ra.models.processors import build_processor
-from ra.reporting.figures import write_heat_map
+from ra.reporting.plots import write_heat_map
 from ra.tracking import run as tracking
 
 LAMBDAS = (0.001, 0.01)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ra.analysis.boundaries.survey import Boundaries, Survey
-from ra.reporting.panels import panels, save
+from ra.reporting.plots import panels, save
 
 
 def write_planes(

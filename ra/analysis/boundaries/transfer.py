@@ -16,7 +16,7 @@ from ra.errors import UserError
 from ra.evaluation.statistics import holm, mean, permuted_correlation, rank_coefficient
 from ra.files import write_csv, write_text
 from ra.registry import NO_RECOGNIZER
-from ra.reporting.panels import panels, save
+from ra.reporting.plots import panels, save
 from ra.reporting.significance import recognizers_in
 
 AXES = {

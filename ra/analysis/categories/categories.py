@@ -18,8 +18,8 @@ from ra.analysis.scores import load, score, shown, shown_p, write_scores
 from ra.data.prepare import COLUMNS, SPLITS, DatasetInfo, read_info
 from ra.errors import UserError
 from ra.files import atomic, write_json
-from ra.reporting.panels import panels, save
-from ra.reporting.tables import model_names
+from ra.reporting.names import model_names
+from ra.reporting.plots import panels, save
 
 HALVES = ("A", "B")
 

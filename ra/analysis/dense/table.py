@@ -11,8 +11,8 @@ from ra.analysis.dense.figures import title_of
 from ra.analysis.scores import load, score, shown, shown_p
 from ra.errors import UserError
 from ra.files import atomic, write_text
-from ra.reporting.panels import panels, save
-from ra.reporting.tables import model_names
+from ra.reporting.names import model_names
+from ra.reporting.plots import panels, save
 
 METRICS = {"map50": "mAP@0.5 (VOC)", "map": "mAP (COCO)"}
 
