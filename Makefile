@@ -15,7 +15,6 @@ test: .venv/.installed  ## format, lint and all tests
 	$(BIN)/ruff format --check ra tests
 	$(BIN)/ruff check ra tests
 	$(BIN)/snakefmt --check Snakefile workflow
-	$(BIN)/snakemake --lint
 	$(BIN)/pytest
 
 ui: .venv/.installed  ## show the recorded runs in a browser, on this machine only

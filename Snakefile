@@ -1,13 +1,6 @@
-from ra.config import check_file
-
-# Another configuration replaces the default one; it is not merged into it.
-if not workflow.overwrite_configfiles:
-    check_file("config.yaml")  # names file and line, which Snakemake does not
-
-    configfile: "config.yaml"
-
-
-include: "workflow/rules/common.smk"
+include: "workflow/rules/setup.smk"
+include: "workflow/rules/paths.smk"
+include: "workflow/rules/flags.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/recognizers.smk"
 include: "workflow/rules/processors.smk"

@@ -33,6 +33,7 @@ class Objective:
         transformer: T, image to image; only for objectives that train one.
     """
 
+    needs_recognizer = True
     needs_transformer = False
 
     def __init__(
@@ -60,6 +61,7 @@ class Plain(Objective):
     """MSE alone; no recognizer is asked."""
 
     title = "Plain Processing"
+    needs_recognizer = False
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         image = F.mse_loss(self.modules["processor"](batch.input), batch.target)

@@ -23,7 +23,7 @@ def test_the_default_analyses_train_what_the_tables_need(tmp_path):
     # of each task.
     assert (jobs["train"], jobs["boundaries"], jobs["black_box"]) == (15, 12, 1)
     assert (jobs["compose_detection"], jobs["train_detector"]) == (1, 1)
-    assert (jobs["train_through_detector"], jobs["judge_detection"]) == (6, 3)
+    assert (jobs["train_through_detector"], jobs["evaluate_detection"]) == (6, 3)
     assert jobs["evaluate_through_detector"] == 6 and jobs["evaluate_no_processing"] == 3
     # The default black box is an R that trains no P.
     said = run.stdout + run.stderr
@@ -76,8 +76,8 @@ def test_the_voc_preset_judges_and_trains_by_its_sets(voc, tmp_path):
     )
     jobs = planned(run)
     assert "compose_detection" not in jobs and jobs["train_detector"] == 1
-    assert (jobs["train_through_detector"], jobs["judge_detection"]) == (6, 3)
+    assert (jobs["train_through_detector"], jobs["evaluate_detection"]) == (6, 3)
     said = run.stdout + run.stderr
-    assert f"--data {voc} --sets VOC2007/trainval VOC2012/trainval --name voc" in said
-    assert "--arch fasterrcnn_resnet50_fpn --weights IMAGENET1K_V1 --side 512" in said
+    detector = "--arch fasterrcnn_resnet50_fpn --name voc --weights IMAGENET1K_V1 --side 512"
+    assert f"--data {voc} --sets VOC2007/trainval VOC2012/trainval {detector}" in said
     assert f"ra judge-detection --data {voc} --sets VOC2007/test " in said

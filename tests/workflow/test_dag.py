@@ -56,6 +56,7 @@ def test_the_other_presets_are_whole(tmp_path, name, total):
 
 def test_the_slurm_profile_plans_the_papers_experiment(tmp_path):
     """Snakemake's own plugin takes the profile, account and partition."""
+    pytest.importorskip("snakemake_executor_plugin_slurm")  # with the extra slurm
     preset, profile = (ROOT / "workflow" / part for part in ("presets/imagenet.yaml", "profiles"))
     run = snakemake(tmp_path, "-n", "--configfile", preset, "--workflow-profile", profile / "slurm")
     said = run.stdout + run.stderr
@@ -70,7 +71,9 @@ def test_the_transfer_matrix_trains_with_every_recognizer(copy):
 
 def test_several_gpus_are_one_process_each(copy):
     run = snakemake(copy, "-n", "--config", "runtime={'gpus': 2, 'device': 'cuda'}")
-    assert "torchrun --standalone --nproc-per-node 2 -m ra train --data" in run.stdout + run.stderr
+    assert (
+        "torchrun --standalone --nproc-per-node 2 -m -- ra train --data" in run.stdout + run.stderr
+    )
 
 
 ZOO = ["resnet18", "shufflenet_v2_x1_0", "googlenet", "densenet121"]

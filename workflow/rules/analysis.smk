@@ -2,8 +2,7 @@
 ANALYSIS = []
 
 
-include: "analysis_common.smk"
-include: "analysis_inputs.smk"
+include: "analysis_paths.smk"
 
 
 rule analysis:
@@ -12,7 +11,7 @@ rule analysis:
 
 
 include: "analysis_categories.smk"
-include: "analysis_lambda.smk"
+include: "analysis_lambdas.smk"
 include: "analysis_extras.smk"
 include: "analysis_boundaries.smk"
 include: "analysis_black_box.smk"

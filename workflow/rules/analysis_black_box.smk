@@ -1,4 +1,5 @@
-# A recognizer known only by its answers; without one of the user's it is an R behind a command.
+# A recognizer known only by its answers; without one of the user's, a recognizer of the experiment
+# behind a command.
 BLACK_BOX = f"{ANALYSES}/black_box"
 
 
@@ -26,18 +27,18 @@ rule black_box:
         f"{BLACK_BOX}/black_box.log",
     benchmark:
         f"{BLACK_BOX}/black_box.benchmark.tsv"
-    conda:
-        "../../environment.yml"
     threads: CONFIG.runtime["threads"]
     resources:
-        **evaluation_resources(),
+        **ANALYSING,
     params:
-        box=black_box_flags,
-        threads=CONFIG.runtime["threads"],
+        data=subpath(input.data, parent=True),
+        settings=black_box_flags,
+        program=black_box_program,
+        threads=THREADS,
+        save=subpath(output.table, parent=True),
     message:
-        "ask a black box about plain and RA images"
+        "query a black box with plain and recognition-aware images"
     shell:
-        "ra black-box --data $(dirname {input.data:q}) --plain {input.plain:q} --ra {input.aware:q}"
-        " {params.box} --threads {params.threads} --device {resources.device}"
-        " --jobs-per-gpu {resources.jobs_per_gpu} --save-dir $(dirname {output.table:q})"
-        " > {log:q} 2>&1"
+        "ra black-box --data {params.data:q} --plain {input.plain:q} --ra {input.aware:q}"
+        " {params.settings} {params.program} {params.threads} {resources.machine}"
+        " --save-dir {params.save:q} > {log:q} 2>&1"

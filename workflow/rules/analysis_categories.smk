@@ -1,12 +1,7 @@
-# Halves A and B of the classes, each a prepared data set with its own R and P's.
-localrules:
-    split_classes,
-    categories,
-
-
+# Halves A and B of the classes, each a prepared data set with its own recognizer and processors.
 wildcard_constraints:
     half="A|B",
-    judge="A|B",
+    other="A|B",
 
 
 rule split_classes:
@@ -19,23 +14,22 @@ rule split_classes:
         f"{CATEGORIES}/split.log",
     benchmark:
         f"{CATEGORIES}/split.benchmark.tsv"
-    conda:
-        "../../environment.yml"
+    localrule: True
     threads: 1
     resources:
-        gpu=0,
-        mem_mb=CONFIG.runtime["mem_mb"],
-        runtime=10,
+        **WRITING,
     params:
+        data=subpath(input[0], parent=True),
         seed=CONFIG.analysis["categories"]["seed"],
+        save=subpath(output.halves, parent=True),
     message:
         "split the classes into halves A and B, seed {params.seed}"
     shell:
-        "ra split-classes --data $(dirname {input:q}) --seed {params.seed}"
-        " --save-dir $(dirname {output.halves:q}) 2> {log:q}"
+        "ra split-classes --data {params.data:q} --seed {params.seed}"
+        " --save-dir {params.save:q} 2> {log:q}"
 
 
-# From scratch also where the experiment's R's are pretrained: those know both halves.
+# From scratch even if the experiment's recognizers are pretrained: those know both halves.
 use rule train_recognizer as train_half_recognizer with:
     input:
         data=HALF_DATA,
@@ -49,8 +43,6 @@ use rule train_recognizer as train_half_recognizer with:
     params:
         schedule=half_schedule,
         weights="scratch",
-    message:
-        "train R {wildcards.arch} on half {wildcards.half} of the classes"
 
 
 use rule train as train_half with:
@@ -64,56 +56,46 @@ use rule train as train_half with:
         f"{HALF_PROCESSOR}/train.log",
     benchmark:
         f"{HALF_PROCESSOR}/train.benchmark.tsv"
-    message:
-        "train P on half {wildcards.half}: {wildcards.task} {wildcards.objective} lambda {wildcards.l} seed {wildcards.seed}"
 
 
-use rule evaluate as judge_half with:
+use rule evaluate as evaluate_half with:
     input:
-        data=f"{CATEGORIES}/{{judge}}/data/dataset.json",
+        data=HALF_DATA.replace("{half}", "{other}"),
         processor=f"{HALF_PROCESSOR}/processor.safetensors",
-        recognizers=f"{CATEGORIES}/{{judge}}/recognizers/{CATEGORIES_R}/recognizer.safetensors",
+        recognizers=f"{CATEGORIES}/{{other}}/recognizers/{CATEGORIES_R}/recognizer.safetensors",
     output:
-        table=f"{JUDGED_HALF}/evaluation.csv",
-        images=f"{JUDGED_HALF}/images.csv",
-        strip=f"{JUDGED_HALF}/strip.png",
-        matrix=f"{JUDGED_HALF}/accuracy.png",
+        **evaluation_outputs(HALF_EVALUATED),
     log:
-        f"{JUDGED_HALF}/evaluate.log",
+        f"{HALF_EVALUATED}/evaluate.log",
     benchmark:
-        f"{JUDGED_HALF}/evaluate.benchmark.tsv"
-    message:
-        "judge by half {wildcards.judge} P of half {wildcards.half}: {wildcards.task} {wildcards.objective} seed {wildcards.seed}"
+        f"{HALF_EVALUATED}/evaluate.benchmark.tsv"
 
 
 rule categories:
     input:
-        a=judged_halves("A"),
-        b=judged_halves("B"),
+        a=evaluated_halves("A"),
+        b=evaluated_halves("B"),
     output:
         table=f"{ANALYSES}/categories.csv",
         markdown=f"{ANALYSES}/categories.md",
         plot=report(
-            f"{ANALYSES}/categories.png",
-            caption="../report/categories.rst",
-            category="Transfer",
+            f"{ANALYSES}/categories.png", caption="../report/categories.rst", category="Transfer"
         ),
     log:
         f"{ANALYSES}/categories.log",
     benchmark:
         f"{ANALYSES}/categories.benchmark.tsv"
-    conda:
-        "../../environment.yml"
+    localrule: True
     threads: 1
     resources:
-        gpu=0,
-        mem_mb=CONFIG.runtime["mem_mb"],
-        runtime=10,
+        **WRITING,
+    params:
+        save=subpath(output.table, parent=True),
     message:
         "transfer to other categories"
     shell:
         "ra categories --trained-on-a {input.a:q} --trained-on-b {input.b:q}"
-        " --save-dir $(dirname {output.table:q}) 2> {log:q}"
+        " --save-dir {params.save:q} 2> {log:q}"
 
 
 ANALYSIS += rules.categories.output

@@ -1,9 +1,4 @@
-# P's trained with classifiers, judged by a detector; P's trained with a detector, judged by
-# classifiers.
-localrules:
-    detection_table,
-
-
+# Processors trained with classifiers, evaluated with a detector, and the other way round.
 wildcard_constraints:
     mode="plain|ra",
 
@@ -11,7 +6,7 @@ wildcard_constraints:
 ANALYSIS += [f"{DETECTION}/detection.md"]
 
 
-if CONFIG.analysis["detection"]["data"] == "composed":
+if DETECTION_SETTINGS["data"] == "composed":
 
     rule compose_detection:
         output:
@@ -21,23 +16,19 @@ if CONFIG.analysis["detection"]["data"] == "composed":
             f"{DETECTION_DATA}/compose.log",
         benchmark:
             f"{DETECTION_DATA}/compose.benchmark.tsv"
-        conda:
-            "../../environment.yml"
         threads: 1
         resources:
-            gpu=0,
-            mem_mb=CONFIG.runtime["mem_mb"],
-            runtime=10,
+            **WRITING,
         params:
-            folder=lambda wildcards, output: str(Path(output.train).parents[3]),
-            side=CONFIG.analysis["detection"]["side"],
-            train=CONFIG.analysis["detection"]["train_images"],
-            val=CONFIG.analysis["detection"]["val_images"],
+            side=DETECTION_SETTINGS["side"],
+            train=DETECTION_SETTINGS["train_images"],
+            val=DETECTION_SETTINGS["val_images"],
+            save=subpath(output.train, ancestor=4),
         message:
             "compose a detection set from the embedded photographs"
         shell:
             "ra compose-detection --side {params.side} --train {params.train} --val {params.val}"
-            " --save-dir {params.folder:q} 2> {log:q}"
+            " --save-dir {params.save:q} 2> {log:q}"
 
 
 rule train_detector:
@@ -50,33 +41,19 @@ rule train_detector:
         f"{DETECTOR}/train.log",
     benchmark:
         f"{DETECTOR}/train.benchmark.tsv"
-    conda:
-        "../../environment.yml"
     threads: CONFIG.runtime["threads"]
     resources:
-        **evaluation_resources(),
-        checkpoint_seconds=CONFIG.runtime["checkpoint_seconds"],
+        **TRAINING,
     params:
-        tree=voc_tree,
-        settings=flags(
-            {
-                "sets": CONFIG.analysis["detection"]["train"],
-                "name": CONFIG.analysis["detection"]["name"],
-                "arch": CONFIG.analysis["detection"]["detector"],
-                "weights": CONFIG.analysis["detection"]["weights"],
-                "side": CONFIG.analysis["detection"]["side"],
-                **CONFIG.analysis["detection"]["detector_schedule"],
-                "threads": CONFIG.runtime["threads"],
-                "precision": CONFIG.runtime["precision"],
-            }
-        ),
+        tree=subpath(input[0], ancestor=4),
+        settings=fixed(detector_flags()),
+        arithmetic=ARITHMETIC,
+        save=subpath(output.model, parent=True),
     message:
-        "train the detector on {params.tree}"
+        "train the detector: {output.model}"
     shell:
-        "ra train-detector --data {params.tree:q} {params.settings} --workers {resources.workers}"
-        " --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu}"
-        " --checkpoint-seconds {resources.checkpoint_seconds}"
-        " --save-dir $(dirname {output.model:q}) 2> {log:q}"
+        "ra train-detector --data {params.tree:q} {params.settings} {params.arithmetic}"
+        " {resources.machine} --save-dir {params.save:q} 2> {log:q}"
 
 
 rule train_through_detector:
@@ -90,90 +67,68 @@ rule train_through_detector:
         f"{THROUGH_DETECTOR}/train.log",
     benchmark:
         f"{THROUGH_DETECTOR}/train.benchmark.tsv"
-    conda:
-        "../../environment.yml"
     threads: CONFIG.runtime["threads"]
     resources:
-        **evaluation_resources(),
-        checkpoint_seconds=CONFIG.runtime["checkpoint_seconds"],
+        **TRAINING,
     params:
-        tree=voc_tree,
+        tree=subpath(input[0], ancestor=4),
         task=task_flags,
-        processor=processor_flags(),
-        settings=flags(
-            {
-                "sets": CONFIG.analysis["detection"]["train"],
-                **CONFIG.analysis["detection"]["schedule"],
-                "threads": CONFIG.runtime["threads"],
-                "precision": CONFIG.runtime["precision"],
-            }
-        ),
+        settings=fixed(through_detector_flags()),
+        arithmetic=ARITHMETIC,
+        save=subpath(output.processor, parent=True),
     message:
-        "train P on the detector's images: {wildcards.task} {wildcards.mode} lambda {wildcards.l} seed {wildcards.seed}"
+        "train a processor on the detector's images: {output.processor}"
     shell:
         "ra train-through-detector --data {params.tree:q} --detector {input.detector:q}"
         " --task {wildcards.task} {params.task} --mode {wildcards.mode} --l {wildcards.l}"
-        " {params.processor} {params.settings} --seed {wildcards.seed}"
-        " --workers {resources.workers} --device {resources.device}"
-        " --jobs-per-gpu {resources.jobs_per_gpu}"
-        " --checkpoint-seconds {resources.checkpoint_seconds}"
-        " --save-dir $(dirname {output.processor:q}) 2> {log:q}"
+        " {params.settings} --seed {wildcards.seed} {params.arithmetic} {resources.machine}"
+        " --save-dir {params.save:q} 2> {log:q}"
 
 
 use rule evaluate as evaluate_through_detector with:
     input:
-        data=PREPARED,
-        processor=f"{THROUGH_DETECTOR}/processor.safetensors",
-        recognizers=[recognizer_file(arch) for arch in CONFIG.evaluate_recognizers],
+        **evaluation_inputs(processor=f"{THROUGH_DETECTOR}/processor.safetensors"),
     output:
-        table=f"{THROUGH_DETECTOR}/evaluation.csv",
-        images=f"{THROUGH_DETECTOR}/images.csv",
-        strip=f"{THROUGH_DETECTOR}/strip.png",
-        matrix=f"{THROUGH_DETECTOR}/accuracy.png",
+        **evaluation_outputs(THROUGH_DETECTOR),
     log:
         f"{THROUGH_DETECTOR}/evaluate.log",
     benchmark:
         f"{THROUGH_DETECTOR}/evaluate.benchmark.tsv"
-    message:
-        "evaluate P of a detector by every R: {wildcards.task} {wildcards.mode} lambda {wildcards.l} seed {wildcards.seed}"
 
 
-rule judge_detection:
+rule evaluate_detection:
     input:
         sets=detection_sets("val"),
         detector=f"{DETECTOR}/detector.safetensors",
-        models=judged_by_detector,
+        models=evaluated_with_detector,
     output:
         table=f"{DETECTION}/{{task}}/detection.csv",
         picture=f"{DETECTION}/{{task}}/detections.png",
     log:
-        f"{DETECTION}/{{task}}/judge.log",
+        f"{DETECTION}/{{task}}/evaluate.log",
     benchmark:
-        f"{DETECTION}/{{task}}/judge.benchmark.tsv"
-    conda:
-        "../../environment.yml"
+        f"{DETECTION}/{{task}}/evaluate.benchmark.tsv"
     threads: CONFIG.runtime["threads"]
     resources:
-        **evaluation_resources(),
+        **EVALUATING,
     params:
-        tree=voc_tree,
-        sets=flags({"sets": CONFIG.analysis["detection"]["val"]}),
-        rounds=CONFIG.analysis["detection"]["rounds"],
-        threads=CONFIG.runtime["threads"],
+        tree=subpath(input[0], ancestor=4),
+        sets=fixed(flags({"sets": DETECTION_SETTINGS["val"]})),
+        rounds=DETECTION_SETTINGS["rounds"],
+        threads=THREADS,
+        save=subpath(output.table, parent=True),
     message:
-        "judge P's by the detector: {wildcards.task}"
+        "evaluate processors with the detector: {output.table}"
     shell:
         "ra judge-detection --data {params.tree:q} {params.sets} --detector {input.detector:q}"
-        " --models {input.models:q} --rounds {params.rounds} --threads {params.threads}"
-        " --workers {resources.workers} --device {resources.device}"
-        " --jobs-per-gpu {resources.jobs_per_gpu} --save-dir $(dirname {output.table:q})"
-        " 2> {log:q}"
+        " --models {input.models:q} --rounds {params.rounds} {params.threads}"
+        " {resources.machine} --save-dir {params.save:q} 2> {log:q}"
 
 
 rule detection_table:
     input:
         detections=[f"{DETECTION}/{task}/detection.csv" for task in analysis_tasks("detection")],
-        evaluations=judged_by_classifiers,
+        evaluations=evaluated_with_classifiers,
     output:
         detector=f"{DETECTION}/by_detector.csv",
         classifiers=f"{DETECTION}/by_classifiers.csv",
@@ -183,15 +138,14 @@ rule detection_table:
         f"{DETECTION}/table.log",
     benchmark:
         f"{DETECTION}/table.benchmark.tsv"
-    conda:
-        "../../environment.yml"
+    localrule: True
     threads: 1
     resources:
-        gpu=0,
-        mem_mb=CONFIG.runtime["mem_mb"],
-        runtime=10,
+        **WRITING,
+    params:
+        save=subpath(output.markdown, parent=True),
     message:
         "transfer between classifiers and the detector: {output.markdown}"
     shell:
         "ra detection-table --detections {input.detections:q} --evaluations {input.evaluations:q}"
-        " --save-dir $(dirname {output.markdown:q}) 2> {log:q}"
+        " --save-dir {params.save:q} 2> {log:q}"

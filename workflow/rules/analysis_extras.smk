@@ -1,9 +1,5 @@
-# What the paper did not do, each through the registries: an ensemble as training R, a perceptual
-# loss, a second P, and R's that learned the processed images.
-localrules:
-    extras,
-
-
+# What the paper did not do, each through the registries: an ensemble as training recognizer, a
+# perceptual loss, a second processor, and recognizers that learned the processed images.
 wildcard_constraints:
     p_arch=r"[A-Za-z0-9_.-]+",
 
@@ -17,27 +13,18 @@ use rule train as train_other_processor with:
     benchmark:
         f"{OTHER_PROCESSOR}/train.benchmark.tsv"
     params:
-        processor=other_processor_flags,
-    message:
-        "train P {wildcards.p_arch}: {wildcards.task} {wildcards.objective} lambda {wildcards.l} R {wildcards.arch} seed {wildcards.seed}"
+        networks=other_processor_flags,
 
 
 use rule evaluate as evaluate_other_processor with:
     input:
-        data=PREPARED,
-        processor=f"{OTHER_PROCESSOR}/processor.safetensors",
-        recognizers=[recognizer_file(arch) for arch in CONFIG.evaluate_recognizers],
+        **evaluation_inputs(processor=f"{OTHER_PROCESSOR}/processor.safetensors"),
     output:
-        table=f"{OTHER_PROCESSOR}/evaluation.csv",
-        images=f"{OTHER_PROCESSOR}/images.csv",
-        strip=f"{OTHER_PROCESSOR}/strip.png",
-        matrix=f"{OTHER_PROCESSOR}/accuracy.png",
+        **evaluation_outputs(OTHER_PROCESSOR),
     log:
         f"{OTHER_PROCESSOR}/evaluate.log",
     benchmark:
         f"{OTHER_PROCESSOR}/evaluate.benchmark.tsv"
-    message:
-        "evaluate P {wildcards.p_arch}: {wildcards.task} {wildcards.objective} lambda {wildcards.l} R {wildcards.arch} seed {wildcards.seed}"
 
 
 use rule train_recognizer as fine_tune with:
@@ -53,9 +40,8 @@ use rule train_recognizer as fine_tune with:
     benchmark:
         f"{FINE_TUNED}/{{arch}}/train.benchmark.tsv"
     params:
+        models=fine_tuned_models,
         schedule=fine_tune_flags,
-    message:
-        "train R {wildcards.arch} further, on images of plain P: {wildcards.task} seed {wildcards.seed}"
 
 
 use rule evaluate as evaluate_fine_tuned with:
@@ -64,16 +50,11 @@ use rule evaluate as evaluate_fine_tuned with:
         processor=f"{PLAIN}/processor.safetensors",
         recognizers=[f"{FINE_TUNED}/{arch}/recognizer.safetensors" for arch in FINE_TUNED_RS],
     output:
-        table=f"{FINE_TUNED}/evaluation.csv",
-        images=f"{FINE_TUNED}/images.csv",
-        strip=f"{FINE_TUNED}/strip.png",
-        matrix=f"{FINE_TUNED}/accuracy.png",
+        **evaluation_outputs(FINE_TUNED),
     log:
         f"{FINE_TUNED}/evaluate.log",
     benchmark:
         f"{FINE_TUNED}/evaluate.benchmark.tsv"
-    message:
-        "evaluate plain P by R's that learned its images: {wildcards.task} seed {wildcards.seed}"
 
 
 rule extras:
@@ -82,28 +63,22 @@ rule extras:
     output:
         table=f"{ANALYSES}/extras.csv",
         markdown=f"{ANALYSES}/extras.md",
-        plot=report(
-            f"{ANALYSES}/extras.png",
-            caption="../report/extras.rst",
-            category="Analysis",
-        ),
+        plot=report(f"{ANALYSES}/extras.png", caption="../report/extras.rst", category="Analysis"),
     log:
         f"{ANALYSES}/extras.log",
     benchmark:
         f"{ANALYSES}/extras.benchmark.tsv"
-    conda:
-        "../../environment.yml"
+    localrule: True
     threads: 1
     resources:
-        gpu=0,
-        mem_mb=CONFIG.runtime["mem_mb"],
-        runtime=10,
+        **WRITING,
     params:
         groups=extras_groups,
+        save=subpath(output.table, parent=True),
     message:
-        "ensemble, perceptual loss, second P, R's that learned the images"
+        "ensemble, perceptual loss, second processor, recognizers that learned the images"
     shell:
-        "ra extras {params.groups} --save-dir $(dirname {output.table:q}) 2> {log:q}"
+        "ra extras {params.groups} --save-dir {params.save:q} 2> {log:q}"
 
 
 ANALYSIS += rules.extras.output

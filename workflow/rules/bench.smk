@@ -1,6 +1,7 @@
-# `snakemake bench`: ratios against the limit and the released script's way of working. They are
-# of this machine, so nothing else depends on them; run it with nothing else running.
+# `snakemake bench`: ratios against the limit and the released script. They are of this machine, so
+# nothing else depends on them; run it with nothing else running.
 BENCH = f"{RESULTS}/bench"
+COMPARISONS = ["released", "evaluation", "growth", "sharing", "epochs"]
 
 
 rule bench:
@@ -11,32 +12,20 @@ rule bench:
 rule measure:
     output:
         training=f"{BENCH}/training.csv",
-        others=expand(
-            f"{BENCH}/{{comparison}}.csv",
-            comparison=["released", "evaluation", "growth", "sharing", "epochs"],
-        ),
-        markdown=expand(
-            f"{BENCH}/{{comparison}}.md",
-            comparison=["training", "released", "evaluation", "growth", "sharing", "epochs"],
-        ),
+        others=expand(f"{BENCH}/{{comparison}}.csv", comparison=COMPARISONS),
+        markdown=expand(f"{BENCH}/{{comparison}}.md", comparison=["training", *COMPARISONS]),
     log:
         f"{BENCH}/bench.log",
     benchmark:
         f"{BENCH}/bench.benchmark.tsv"
-    conda:
-        "../../environment.yml"
     threads: 64  # more than there are takes all: nothing may run beside a measurement
     resources:
-        gpu=CONFIG.runtime["gpus"],
-        mem_mb=CONFIG.runtime["mem_mb"],
-        runtime=CONFIG.runtime["minutes"],
-        device=CONFIG.runtime["device"],
+        **machine("device"),
     params:
-        threads=CONFIG.runtime["threads"],
-        precision=CONFIG.runtime["precision"],
+        arithmetic=ARITHMETIC,
+        save=subpath(output.training, parent=True),
     message:
         "measure ratios: training, released, evaluation, growth"
     shell:
-        "ra bench training released evaluation growth --threads {params.threads}"
-        " --precision {params.precision} --device {resources.device}"
-        " --save-dir $(dirname {output.training:q}) > {log:q} 2>&1"
+        "ra bench training released evaluation growth {params.arithmetic}"
+        " {resources.machine} --save-dir {params.save:q} > {log:q} 2>&1"

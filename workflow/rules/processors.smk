@@ -2,6 +2,7 @@ rule train:
     input:
         data=PREPARED,
         recognizer=training_recognizer,
+        files=training_files,
     output:
         processor=f"{PROCESSOR}/processor.safetensors",
         history=f"{PROCESSOR}/training.csv",
@@ -11,31 +12,24 @@ rule train:
         f"{PROCESSOR}/train.benchmark.tsv"
     wildcard_constraints:
         objective="|".join(o for o in OBJECTIVES if not with_transformer(o)),
-    conda:
-        "../../environment.yml"
     threads: CONFIG.runtime["threads"]
     resources:
-        **training_resources(),
-        checkpoint_seconds=CONFIG.runtime["checkpoint_seconds"],
+        **TEAM_TRAINING,
     params:
+        data=subpath(input.data, parent=True),
         task=task_flags,
         recognizer=lambda wildcards, input: flags({"recognizer": input.recognizer or None}),
-        processor=processor_flags(),
-        transformer=transformer_flags,
+        networks=network_flags,
         schedule=flags(CONFIG.processor_schedule),
-        threads=CONFIG.runtime["threads"],
-        precision=CONFIG.runtime["precision"],
+        arithmetic=ARITHMETIC,
+        save=subpath(output.processor, parent=True),
     message:
-        "train P: {wildcards.task} {wildcards.objective} lambda {wildcards.l} R {wildcards.arch} seed {wildcards.seed}"
+        "train a processor: {output.processor}"
     shell:
-        "{resources.launch} train --data $(dirname {input.data:q}) --task {wildcards.task} {params.task}"
+        "{resources.ra} train --data {params.data:q} --task {wildcards.task} {params.task}"
         " --mode {wildcards.objective} --l {wildcards.l} --arch {wildcards.arch:q}"
-        " {params.recognizer} {params.processor} {params.transformer} {params.schedule}"
-        " --seed {wildcards.seed} --precision {params.precision} --threads {params.threads}"
-        " --workers {resources.workers} --device {resources.device}"
-        " --jobs-per-gpu {resources.jobs_per_gpu}"
-        " --checkpoint-seconds {resources.checkpoint_seconds}"
-        " --save-dir $(dirname {output.processor:q}) 2> {log:q}"
+        " {params.recognizer} {params.networks} {params.schedule} --seed {wildcards.seed}"
+        " {params.arithmetic} {resources.machine} --save-dir {params.save:q} 2> {log:q}"
 
 
 use rule train as train_with_transformer with:
@@ -44,6 +38,4 @@ use rule train as train_with_transformer with:
         transformer=f"{PROCESSOR}/transformer.safetensors",
         history=f"{PROCESSOR}/training.csv",
     wildcard_constraints:
-        objective="ra_transformer|ra_transform",
-    message:
-        "train P and T: {wildcards.task} lambda {wildcards.l} R {wildcards.arch} seed {wildcards.seed}"
+        objective="|".join(o for o in OBJECTIVES if with_transformer(o)),

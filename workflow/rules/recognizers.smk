@@ -1,7 +1,5 @@
-WEIGHTS = f"{DATASET}/recognizers/weights.json"
-
-
-# Before any GPU is asked for: a machine without the files says so at once.
+# Before any GPU is requested: a machine without the files reports it at once. A cluster's nodes
+# often have no network.
 rule fetch_weights:
     output:
         WEIGHTS,
@@ -9,23 +7,21 @@ rule fetch_weights:
         f"{DATASET}/recognizers/weights.log",
     benchmark:
         f"{DATASET}/recognizers/weights.benchmark.tsv"
-    conda:
-        "../../environment.yml"
+    localrule: True
     threads: 1
     resources:
-        gpu=0,
-        mem_mb=CONFIG.runtime["mem_mb"],
-        runtime=CONFIG.runtime["minutes"],
+        **READING,
     params:
         recognizers=flags(
             {"recognizers": [r for r in CONFIG.recognizers if r not in CONFIG.own_recognizers]}
         ),
-        weights=CONFIG.weights,
+        weights=fixed(CONFIG.weights),
+        save=subpath(output[0], parent=True),
     message:
         "fetch pretrained weights {params.weights}"
     shell:
         "ra fetch-weights {params.recognizers} --weights {params.weights:q}"
-        " --save-dir $(dirname {output:q}) 2> {log:q}"
+        " --save-dir {params.save:q} 2> {log:q}"
 
 
 rule train_recognizer:
@@ -39,23 +35,19 @@ rule train_recognizer:
         f"{RECOGNIZER}/train.log",
     benchmark:
         f"{RECOGNIZER}/train.benchmark.tsv"
-    conda:
-        "../../environment.yml"
     threads: CONFIG.runtime["threads"]
     resources:
-        **training_resources(),
-        checkpoint_seconds=CONFIG.runtime["checkpoint_seconds"],
+        **TEAM_TRAINING,
     params:
+        data=subpath(input.data, parent=True),
+        weights=fixed(CONFIG.weights),
+        models="",
         schedule=lambda wildcards: flags(CONFIG.recognizer_schedules[wildcards.arch]),
-        weights=CONFIG.weights,
-        threads=CONFIG.runtime["threads"],
-        precision=CONFIG.runtime["precision"],
+        arithmetic=ARITHMETIC,
+        save=subpath(output.model, parent=True),
     message:
-        "train R {wildcards.arch} on the clean images"
+        "train a recognizer: {output.model}"
     shell:
-        "{resources.launch} train-recognizer --data $(dirname {input.data:q}) --arch {wildcards.arch:q}"
-        " --weights {params.weights:q} {params.schedule} --precision {params.precision}"
-        " --threads {params.threads} --workers {resources.workers} --device {resources.device}"
-        " --jobs-per-gpu {resources.jobs_per_gpu}"
-        " --checkpoint-seconds {resources.checkpoint_seconds}"
-        " --save-dir $(dirname {output.model:q}) 2> {log:q}"
+        "{resources.ra} train-recognizer --data {params.data:q} --arch {wildcards.arch:q}"
+        " --weights {params.weights:q} {params.models} {params.schedule} {params.arithmetic}"
+        " {resources.machine} --save-dir {params.save:q} 2> {log:q}"

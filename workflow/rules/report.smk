@@ -1,4 +1,4 @@
-# `snakemake report`: one page for a colleague. Everything, by category and with captions, is
+# `snakemake report`: one page for a colleague. Everything, by category and with captions, is in
 # Snakemake's own `snakemake --report results/report.html`.
 REPORT = f"{RESULTS}/report"
 
@@ -15,42 +15,24 @@ rule write_report:
         data=PREPARED,
         significance=f"{TABLES}/significance.csv",
     output:
-        page=report(
-            f"{REPORT}/report.html",
-            caption="../report/page.rst",
-            category="Tables",
-        ),
-        bars=report(
-            f"{REPORT}/bars.svg",
-            caption="../report/bars.rst",
-            category="Tables",
-        ),
-        gains=report(
-            f"{REPORT}/gains.svg",
-            caption="../report/gains.rst",
-            category="Transfer",
-        ),
-        plane=report(
-            f"{REPORT}/plane.svg",
-            caption="../report/plane.rst",
-            category="Image quality",
-        ),
+        page=report(f"{REPORT}/report.html", caption="../report/page.rst", category="Tables"),
+        bars=report(f"{REPORT}/bars.svg", caption="../report/bars.rst", category="Tables"),
+        gains=report(f"{REPORT}/gains.svg", caption="../report/gains.rst", category="Transfer"),
+        plane=report(f"{REPORT}/plane.svg", caption="../report/plane.rst", category="Image quality"),
     log:
         f"{REPORT}/report.log",
     benchmark:
         f"{REPORT}/report.benchmark.tsv"
-    conda:
-        "../../environment.yml"
     threads: 1
     resources:
-        gpu=0,
-        mem_mb=CONFIG.runtime["mem_mb"],
-        runtime=10,
+        **WRITING,
     params:
+        data=subpath(input.data, parent=True),
         recognizers=flags({"recognizers": CONFIG.evaluate_recognizers}),
+        save=subpath(output.page, parent=True),
     message:
-        "write the report to {output.page}"
+        "write the report: {output.page}"
     shell:
         "ra report {params.recognizers} --significance {input.significance:q}"
-        " --data $(dirname {input.data:q}) --evaluations {input.evaluations:q}"
-        " --save-dir $(dirname {output.page:q}) 2> {log:q}"
+        " --data {params.data:q} --evaluations {input.evaluations:q}"
+        " --save-dir {params.save:q} 2> {log:q}"

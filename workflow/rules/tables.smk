@@ -15,9 +15,7 @@ rule table:
             category="Tables",
         ),
         quality=report(
-            f"{TABLES}/quality.csv",
-            caption="../report/quality.rst",
-            category="Image quality",
+            f"{TABLES}/quality.csv", caption="../report/quality.rst", category="Image quality"
         ),
         more=report(
             expand(f"{TABLES}/{{table}}.csv", table=MORE_TABLES),
@@ -33,22 +31,19 @@ rule table:
         f"{TABLES}/table.log",
     benchmark:
         f"{TABLES}/table.benchmark.tsv"
-    conda:
-        "../../environment.yml"
+    localrule: True
     threads: 1
     resources:
-        gpu=0,
-        mem_mb=CONFIG.runtime["mem_mb"],
-        runtime=10,
+        **WRITING,
     params:
         recognizers=flags({"recognizers": CONFIG.evaluate_recognizers}),
         paper="--paper" if CONFIG.paper else "",
+        save=subpath(output.tidy, parent=True),
     message:
-        "write the tables to {TABLES}"
+        "write the tables: {output.tidy}"
     shell:
         "ra table {params.recognizers} --significance {params.paper}"
-        " --evaluations {input.evaluations:q}"
-        " --save-dir $(dirname {output.tidy:q}) 2> {log:q}"
+        " --evaluations {input.evaluations:q} --save-dir {params.save:q} 2> {log:q}"
 
 
 rule transfer_matrix:
@@ -76,17 +71,15 @@ rule transfer:
         f"{TABLES}/transfer.log",
     benchmark:
         f"{TABLES}/transfer.benchmark.tsv"
-    conda:
-        "../../environment.yml"
+    localrule: True
     threads: 1
     resources:
-        gpu=0,
-        mem_mb=CONFIG.runtime["mem_mb"],
-        runtime=10,
+        **WRITING,
     params:
         recognizers=flags({"recognizers": CONFIG.evaluate_recognizers}),
+        save=subpath(output[0], parent=True),
     message:
-        "write the transfer matrices to {TABLES}"
+        "write the transfer matrices: {output.matrix}"
     shell:
         "ra transfer-matrix {params.recognizers} --evaluations {input:q}"
-        " --save-dir $(dirname {output.own[0]:q}) 2> {log:q}"
+        " --save-dir {params.save:q} 2> {log:q}"

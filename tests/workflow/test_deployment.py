@@ -1,0 +1,74 @@
+"""The files that install the workflow, describe it and use it from elsewhere."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+from helpers import ROOT, planned, snakemake, snakemake_command
+
+
+def test_pip_accepts_the_list_of_the_conda_environment(tmp_path):
+    """pip refuses options of a command, such as --no-deps, and editable installs beside hashes."""
+    req_file = pytest.importorskip("pip._internal.req.req_file")
+    network = pytest.importorskip("pip._internal.network.session")
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (pip,) = [part["pip"] for part in environment["dependencies"] if isinstance(part, dict)]
+    # In the folder of environment.yml, as conda does it.
+    listing = ROOT / ".environment-test.txt"
+    listing.write_text("\n".join(pip))
+    try:
+        found = list(req_file.parse_requirements(str(listing), session=network.PipSession()))
+    finally:
+        listing.unlink()
+    assert len(found) > 50
+    assert all(one.options.get("hashes") and not one.is_editable for one in found)
+
+
+def test_the_catalog_claims_what_the_rules_have():
+    catalog = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())
+    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    assert catalog["usage"]["software-stack-deployment"]["conda"] is ("conda:" in rules)
+
+
+def test_the_catalogs_snakefile_is_the_whole_workflow(tmp_path):
+    (tmp_path / "config.yaml").write_text((ROOT / "config.yaml").read_text())
+    command = snakemake_command(tmp_path, "--dry-run")
+    command[command.index(str(ROOT / "Snakefile"))] = str(ROOT / "workflow/Snakefile")
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert planned(run)["train"] == 9
+
+
+def test_another_workflow_uses_this_one_as_a_module(tmp_path):
+    ours = yaml.safe_load((ROOT / "config.yaml").read_text()) | {"results": "inner"}
+    (tmp_path / "Snakefile").write_text(
+        f"module m:\n    snakefile: {str(ROOT / 'Snakefile')!r}\n    config: config\n\n"
+        "use rule * from m as m_*\n\nrule mine:\n    default_target: True\n"
+        "    input: rules.m_all.input, rules.m_analysis.input\n"
+    )
+    (tmp_path / "outer.yaml").write_text(yaml.safe_dump(ours))
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run"]
+    command += ["--configfile", "outer.yaml"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert planned(run)["m_train"] == 29 and "inner/tables/all.csv" in run.stdout + run.stderr
+
+
+def test_snakemakes_lint_finds_nothing(tmp_path):
+    """Only what is so on purpose: rules use the environment that Snakemake itself runs in."""
+    (tmp_path / "config.yaml").write_text((ROOT / "config.yaml").read_text())
+    run = snakemake(tmp_path, "--lint")
+    titles = set(re.findall(r"^ *\* (.*)", run.stdout + run.stderr, re.M))
+    assert titles == {"Specify a conda environment or container for each rule.:"}
+
+
+def test_a_home_that_cannot_be_written_is_not_needed(tmp_path, monkeypatch):
+    (tmp_path / "config.yaml").write_text((ROOT / "config.yaml").read_text())
+    monkeypatch.setenv("HOME", "/proc/nothing")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert planned(snakemake(tmp_path, "--dry-run"))["total"] == 34
+
+
+def test_the_slurm_plugin_comes_with_its_extra_only():
+    """It calls programs that a machine without Slurm may lack, at every start of Snakemake."""
+    assert "slurm" not in (ROOT / "requirements.lock").read_text()

@@ -1,0 +1,236 @@
+# Files and flags of the analyses.
+ANALYSES = f"{RESULTS}/analysis"
+CATEGORIES = f"{DATASET}/categories"
+HALF = f"{CATEGORIES}/{{half}}"
+HALF_DATA = f"{HALF}/data/dataset.json"
+HALF_RECOGNIZER = f"{HALF}/recognizers/{{arch}}"
+HALF_PROCESSOR = f"{HALF}/{BELOW}"
+HALF_EVALUATED = f"{HALF_PROCESSOR}/on_{{other}}"
+# Trained here, which a user's own recognizer (a finished program or weights) cannot be.
+CATEGORIES_R = CONFIG.analysis["categories"]["recognizer"] or next(
+    (r for r in CONFIG.recognizers if r not in CONFIG.own_recognizers), "resnet18"
+)
+EXTRAS = CONFIG.analysis["extras"]
+OTHER_PROCESSOR = f"{DATASET}/architectures/{{p_arch}}/{BELOW}"
+PLAIN = f"{DATASET}/{{task}}/plain/l0/{NO_RECOGNIZER}/seed{{seed}}"
+FINE_TUNED = f"{PLAIN}/fine_tuned"
+# A user's own recognizer may be a program, which nothing trains further.
+FINE_TUNED_RS = [r for r in CONFIG.evaluate_recognizers if r not in CONFIG.own_recognizers]
+DETECTION = f"{ANALYSES}/detection"
+DETECTION_SETTINGS = CONFIG.analysis["detection"]
+DETECTION_DATA = f"{RESULTS}/detection-{DETECTION_SETTINGS['name']}"
+DETECTION_TREE = (
+    DETECTION_DATA
+    if DETECTION_SETTINGS["data"] == "composed"
+    else without_braces(DETECTION_SETTINGS["data"].rstrip("/"))
+)
+DETECTOR = f"{DETECTION_DATA}/detector"
+THROUGH_DETECTOR = f"{DETECTION_DATA}/{{task}}/{{mode}}/l{{l}}/detector/seed{{seed}}"
+COMPARABLE = {"plain", "ra"} <= set(CONFIG.objectives)
+
+
+def analysis_tasks(name):
+    """Tasks of an analysis: those of its key `tasks` that the experiment has, else all."""
+    named = CONFIG.analysis[name].get("tasks") or []
+    return [task for task in named if task in CONFIG.tasks] or list(CONFIG.tasks)
+
+
+def aware(seed, arch, value=None, **where):
+    """The recognition-aware processor of a training recognizer, by default at its first lambda."""
+    l = weight(CONFIG.objectives["ra"][0] if value is None else value)
+    return PROCESSOR.format(objective="ra", l=l, arch=arch, seed=seed, **where)
+
+
+def half_recognizer(wildcards):
+    return [f"{HALF_RECOGNIZER}/recognizer.safetensors" for _ in training_names(wildcards)]
+
+
+def half_schedule(wildcards):
+    changes = CONFIG.analysis["categories"]["schedule"]
+    return flags({**CONFIG.recognizer_schedules[wildcards.arch], **changes})
+
+
+def evaluated_halves(half):
+    """Plain and recognition-aware of every task, trained on ``half`` and evaluated on both."""
+    ra = ("ra", weight(CONFIG.analysis["categories"]["lambda"]), CATEGORIES_R)
+    return [
+        f"{HALF_EVALUATED}/evaluation.csv".format(
+            half=half, task=task, objective=objective, l=l, arch=arch, seed=seed, other=other
+        )
+        for task in analysis_tasks("categories")
+        for objective, l, arch in [("plain", "0", NO_RECOGNIZER), ra]
+        for seed in CONFIG.seeds
+        for other in ("A", "B")
+    ]
+
+
+def sweep_evaluations(wildcards):
+    """Processors of the sweep: those of the experiment where the lambdas are the same."""
+    swept = {"plain": [0], **CONFIG.analysis["lambdas"]["objectives"]}
+    swept = {key: value if isinstance(value, list) else [value] for key, value in swept.items()}
+    return [
+        f"{PROCESSOR.format(**one)}/evaluation.csv"
+        for task in analysis_tasks("lambdas")
+        for one in processors(swept, CONFIG.train_recognizers[:1])
+        if one["task"] == task
+    ]
+
+
+def other_processor_flags(wildcards):
+    return processor_flags(EXTRAS["processors"][wildcards.task])
+
+
+def fine_tune_flags(wildcards):
+    return flags({**EXTRAS["fine_tune"], "seed": wildcards.seed})
+
+
+def fine_tuned_models(wildcards, input):
+    return flags({"fine_tune": input.recognizer, "model_sr": input.processor})
+
+
+def extras_rows(wildcards):
+    """The evaluations of each group of the table: first and second processor, fine-tuned."""
+    l, first = weight(EXTRAS["lambda"]), CONFIG.train_recognizers[0]
+    members = CONFIG.recognizers[:2] if EXTRAS["ensemble"] is None else EXTRAS["ensemble"]
+    plain_and_ra = [("plain", "0", NO_RECOGNIZER), ("ra", l, first)]
+    ensemble = [("ra", l, "+".join(members))] if len(members) > 1 else []
+    groups = {"first": [], "other": [], "fine_tuned": []}
+    for task in analysis_tasks("extras"):
+        p_arch = EXTRAS["processors"].get(task, {}).get("arch")
+        for seed in CONFIG.seeds:
+            for objective, value, arch in [*plain_and_ra, *ensemble, ("perceptual", l, first)]:
+                one = dict(task=task, objective=objective, l=value, arch=arch, seed=seed)
+                groups["first"].append(PROCESSOR.format(**one))
+                if p_arch and (objective, value, arch) in plain_and_ra:
+                    groups["other"].append(OTHER_PROCESSOR.format(**one, p_arch=p_arch))
+            if FINE_TUNED_RS:
+                groups["fine_tuned"].append(FINE_TUNED.format(task=task, seed=seed))
+    return {name: [f"{place}/evaluation.csv" for place in found] for name, found in groups.items()}
+
+
+def extras_groups(wildcards, input):
+    """A flag --group for each group."""
+    others = dict.fromkeys(network["arch"] for network in EXTRAS["processors"].values())
+    names = {
+        "first": CONFIG.processor.arch,
+        "other": "second P: " + ", ".join(others),
+        "fine_tuned": "R fine-tuned",
+    }
+    groups = extras_rows(wildcards).items()
+    return " ".join(flags({"group": [names[key], *paths]}) for key, paths in groups if paths)
+
+
+def surveyed(seeds):
+    """The recognition-aware processors of the chosen training recognizers."""
+    every = CONFIG.analysis["boundaries"]["training"] == "all"
+    return [
+        dict(task=task, l=weight(value), arch=arch, seed=seed)
+        for task in analysis_tasks("boundaries")
+        for value in CONFIG.objectives.get("ra", ())
+        for arch in (CONFIG.recognizers if every else CONFIG.train_recognizers)
+        for seed in seeds
+        if COMPARABLE
+    ]
+
+
+def surveyed_plain(wildcards):
+    return f"{plain_processor(wildcards.task, CONFIG.seeds[0])}/processor.safetensors"
+
+
+def surveyed_aware(wildcards):
+    place = PROCESSOR.format(objective="ra", seed=CONFIG.seeds[0], **wildcards)
+    return f"{place}/processor.safetensors"
+
+
+def survey_flags():
+    settings = CONFIG.analysis["boundaries"].items()
+    return flags({k: v for k, v in settings if k not in ("tasks", "training")})
+
+
+def evaluations_of_surveyed(wildcards):
+    """The accuracies whose difference is the transfer gain, of every seed."""
+    aware = [PROCESSOR.format(objective="ra", **p) for p in surveyed(CONFIG.seeds)]
+    plain = [plain_processor(p["task"], p["seed"]) for p in surveyed(CONFIG.seeds)]
+    return [f"{place}/evaluation.csv" for place in dict.fromkeys(plain + aware)]
+
+
+def hidden_recognizer():
+    """The recognizer behind the default black box: one that trains no processor; None if all do."""
+    named = CONFIG.analysis["black_box"]["recognizer"]
+    used = {*CONFIG.train_recognizers, *CONFIG.own_recognizers}
+    free = [arch for arch in CONFIG.evaluate_recognizers if arch not in used]
+    return named or (free or [None])[-1]
+
+
+def is_hidden_recognizer():
+    settings = CONFIG.analysis["black_box"]
+    return not (settings["command"] or settings["url"])
+
+
+def shown_to_black_box():
+    """(plain, recognition-aware) of every task and training recognizer: first lambda and seed."""
+    seed = CONFIG.seeds[0]
+    return [
+        (plain_processor(task, seed), aware(seed, arch, task=task))
+        for task in analysis_tasks("black_box")
+        for arch in CONFIG.train_recognizers
+        if COMPARABLE
+    ]
+
+
+def black_box_flags(wildcards):
+    settings = CONFIG.analysis["black_box"]
+    return flags(
+        {k: v for k, v in settings.items() if k not in ("tasks", "recognizer", "command")}
+        | {"command": settings["command"] and shlex.join(map(str, settings["command"]))}
+    )
+
+
+def black_box_program(wildcards, input):
+    """The command around the hidden recognizer, where the user gives no black box."""
+    if not is_hidden_recognizer():
+        return ""
+    words = ["ra", "predict-label", *shlex.split(THREADS), "--device", CONFIG.runtime["device"]]
+    return flags({"command": shlex.join([*words, "--recognizer", input.recognizer, "{files}"])})
+
+
+def detection_sets(key):
+    """The files that name the images of ``train`` or ``val``."""
+    sets = [Path(name) for name in DETECTION_SETTINGS[key]]
+    return [f"{DETECTION_TREE}/{one.parent}/ImageSets/Main/{one.name}.txt" for one in sets]
+
+
+def detector_flags():
+    renamed = {"sets": DETECTION_SETTINGS["train"], "arch": DETECTION_SETTINGS["detector"]}
+    same = chosen(DETECTION_SETTINGS, "name", "weights", "side")
+    return flags({**renamed, **same, **DETECTION_SETTINGS["detector_schedule"]})
+
+
+def through_detector_flags():
+    settings = {"sets": DETECTION_SETTINGS["train"], **DETECTION_SETTINGS["schedule"]}
+    return f"{processor_flags(vars(CONFIG.processor))} {flags(settings)}"
+
+
+def through_detector(task, seed):
+    """Folders of the plain and the aware processor that were trained on the detector's images."""
+    pairs = [("plain", "0"), ("ra", weight(DETECTION_SETTINGS["lambda"]))]
+    return [THROUGH_DETECTOR.format(task=task, mode=m, l=l, seed=seed) for m, l in pairs]
+
+
+def evaluated_with_detector(wildcards):
+    """Processors of the experiment (plain, and aware at the first lambda), then the detector's."""
+    task, folders = wildcards.task, []
+    for seed in CONFIG.seeds:
+        if COMPARABLE:
+            folders.append(plain_processor(task, seed))
+            folders += [aware(seed, arch, task=task) for arch in CONFIG.train_recognizers]
+        folders += through_detector(task, seed)
+    return [f"{folder}/processor.safetensors" for folder in folders]
+
+
+def evaluated_with_classifiers(wildcards):
+    folders = []
+    for task in analysis_tasks("detection"):
+        folders.append(NO_PROCESSING.format(task=task))
+        folders += [one for seed in CONFIG.seeds for one in through_detector(task, seed)]
+    return [f"{folder}/evaluation.csv" for folder in folders]

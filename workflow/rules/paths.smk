@@ -1,0 +1,174 @@
+# Where results are, and which files a job reads and writes. The path is the identity of a
+# processor: two experiments can never overwrite each other.
+from hashlib import sha256
+from pathlib import Path
+
+import yaml
+
+from ra.registry import NO_RECOGNIZER
+from ra.training.objectives import OBJECTIVES
+
+
+def without_braces(path):
+    """``path``; one with braces, Snakemake's sign for wildcards, through a link without."""
+    if not {"{", "}"} & set(path):
+        return path
+    folder, name = os.path.split(path)
+    if {"{", "}"} & set(name):
+        folder, name = path, ""
+    link = Path(".snakemake/links", sha256(os.path.abspath(folder).encode()).hexdigest()[:16])
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.is_symlink():
+        link.symlink_to(os.path.abspath(folder))
+    return os.path.join(link, name).rstrip("/")
+
+
+RESULTS = without_braces(CONFIG.results.as_posix())
+DATASET = f"{RESULTS}/{CONFIG.dataset}"
+TABLES = f"{RESULTS}/tables"
+MORE_TABLES = ["significance", *(["paper"] if CONFIG.paper else [])]
+PREPARED = f"{DATASET}/data/dataset.json"
+RECOGNIZER = f"{DATASET}/recognizers/{{arch}}"
+WEIGHTS = f"{DATASET}/recognizers/weights.json"
+# Below a data set, so that halves of the classes and other architectures keep the scheme.
+BELOW = "{task}/{objective}/l{l}/{arch}/seed{seed}"
+PROCESSOR = f"{DATASET}/{BELOW}"
+NO_PROCESSING = f"{DATASET}/{{task}}/no_processing"
+
+
+wildcard_constraints:
+    task="|".join(CONFIG.tasks),
+    objective="|".join(OBJECTIVES),  # analyses train with more than the experiment
+    arch=r"[A-Za-z0-9_.:+-]+",
+    l=r"[0-9.e+-]+",
+    seed=r"[0-9]+",
+
+
+def weight(value):
+    """A lambda as it stands in a path."""
+    return f"{value:g}"
+
+
+def listing(data):
+    """Digest of path, size and time of every file below the folder ``data``."""
+    digest, visited = sha256(), set()
+    for folder, folders, files in os.walk(data, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited:  # a link that leads back
+            folders.clear()
+            continue
+        visited.add(real)
+        folders.sort()
+        for entry in sorted(os.path.join(folder, name) for name in files):
+            status = os.lstat(entry) if not os.path.exists(entry) else os.stat(entry)
+            digest.update(repr((entry, status.st_size, status.st_mtime_ns)).encode())
+    return digest.hexdigest() if visited else ""
+
+
+def with_transformer(objective):
+    return OBJECTIVES.get(objective).needs_transformer
+
+
+def recognizer_file(arch):
+    """The stored recognizer, or the user's own YAML file, which is used where it is."""
+    if arch in CONFIG.own_recognizers:
+        return without_braces(CONFIG.own_recognizers[arch])
+    return f"{RECOGNIZER.format(arch=arch)}/recognizer.safetensors"
+
+
+def user_files(names):
+    """Weights and programs that the YAML files among the recognizers ``names`` point to."""
+    found = []
+    for file in (Path(CONFIG.own_recognizers[n]) for n in names if n in CONFIG.own_recognizers):
+        if file.is_file():
+            content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+            sources = [content.get(key) for key in ("state_dict", "torchscript", "exported")]
+            found += [without_braces(str(file.parent / source)) for source in sources if source]
+    return found
+
+
+def training_names(wildcards):
+    """The training recognizers, one for each name that + joins."""
+    return [] if wildcards.arch == NO_RECOGNIZER else wildcards.arch.split("+")
+
+
+def training_recognizer(wildcards):
+    return [recognizer_file(name) for name in training_names(wildcards)]
+
+
+def training_files(wildcards):
+    return user_files(training_names(wildcards))
+
+
+def transformer_of(wildcards):
+    """The transformer that was trained with a processor."""
+    if with_transformer(wildcards.objective):
+        return f"{PROCESSOR}/transformer.safetensors"
+    return []
+
+
+def evaluation_inputs(**models):
+    return dict(
+        data=PREPARED,
+        recognizers=[recognizer_file(arch) for arch in CONFIG.evaluate_recognizers],
+        files=user_files(CONFIG.evaluate_recognizers),
+        **models,
+    )
+
+
+def evaluation_outputs(folder, **labels):
+    """What an evaluation writes; with ``labels``, its pictures go into Snakemake's report."""
+    pictures = {
+        "strip": (f"{folder}/strip.png", "Visual strips"),
+        "matrix": (f"{folder}/accuracy.png", "Accuracy of each processor"),
+    }
+    if labels:
+        for key, (path, category) in pictures.items():
+            caption = f"../report/{key}.rst"
+            pictures[key] = report(path, caption=caption, category=category, labels=labels), ""
+    return dict(
+        table=f"{folder}/evaluation.csv",
+        images=f"{folder}/images.csv",
+        **{key: path for key, (path, _) in pictures.items()},
+    )
+
+
+def processors(objectives, recognizers):
+    """(task, objective, l, arch, seed) of every processor of the experiment."""
+    return [
+        dict(task=task, objective=objective, l=weight(value), arch=arch, seed=seed)
+        for task in CONFIG.tasks
+        for objective, values in objectives.items()
+        for value in values
+        for arch in (recognizers if needs_recognizer(objective) else [NO_RECOGNIZER])
+        for seed in CONFIG.seeds
+    ]
+
+
+def needs_recognizer(objective):
+    return OBJECTIVES.get(objective).needs_recognizer
+
+
+def plain_processor(task, seed):
+    return PROCESSOR.format(task=task, objective="plain", l="0", arch=NO_RECOGNIZER, seed=seed)
+
+
+def evaluations(processors):
+    """The evaluation files of ``processors``, behind those of no processing."""
+    trained = [f"{PROCESSOR.format(**p)}/evaluation.csv" for p in processors]
+    return [f"{NO_PROCESSING.format(task=t)}/evaluation.csv" for t in CONFIG.tasks] + trained
+
+
+def table_evaluations(wildcards):
+    return evaluations(processors(CONFIG.objectives, CONFIG.train_recognizers))
+
+
+def table_images(wildcards):
+    """Results on each image, which the paired tests need."""
+    return [path.replace("evaluation.csv", "images.csv") for path in table_evaluations(wildcards)]
+
+
+def matrix_evaluations(wildcards):
+    """The objectives of the transfer matrix at their first lambda, trained by every recognizer."""
+    chosen = {o: v[:1] for o, v in CONFIG.objectives.items() if o != "ra_unsupervised"}
+    return evaluations(processors(chosen, CONFIG.matrix_recognizers))

@@ -1,0 +1,68 @@
+# Reads the configuration and sets what all jobs share: environment, lock, places on GPUs.
+import os
+import sys
+import uuid
+from datetime import datetime
+
+from ra.config import check_file, load_config
+from ra.errors import UserError, one_line
+from ra.files import alone
+from ra.runtime.devices import visible_gpus
+from ra.tracking.run import default_uri
+
+# Another configuration replaces the default one; it is not merged into it. A workflow that uses
+# this one as a module gives its own.
+ALONE = workflow.modifier.is_main_snakefile()
+if ALONE and not workflow.overwrite_configfiles:
+    check_file("config.yaml")  # names file and line, which Snakemake does not
+
+    configfile: "config.yaml"
+
+
+if not os.access(".snakemake" if os.path.exists(".snakemake") else ".", os.W_OK):
+    raise WorkflowError(f"{os.getcwd()}: read-only; Snakemake keeps its records in this folder")
+
+# Snakemake reads `--config dataset=1_2` as the number 12.
+for entry in (ALONE and workflow.config_settings.config_args) or ():
+    key, _, text = entry.partition("=")
+    if key in ("data", "dataset", "results"):
+        config[key] = text
+
+try:
+    CONFIG = load_config(config, Path(workflow.source_path("../schemas/config.schema.yaml")))
+except UserError as error:
+    raise WorkflowError(str(error))
+
+# Rules call the `ra` that is installed beside this Snakemake, even if no environment is active.
+os.environ.update(
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+)
+
+# Where and how runs are recorded never changes a result, so it travels in the environment,
+# where a change re-runs nothing.
+os.environ.setdefault("RA_DAG_ID", f"{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}")
+os.environ.setdefault("RA_PROGRESS", str(CONFIG.results.absolute() / ".progress"))  # `ra watch`
+os.environ.update(MLFLOW_EXPERIMENT_NAME=CONFIG.tracking["experiment"])
+if not CONFIG.tracking["enabled"]:
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+elif CONFIG.tracking["uri"]:
+    os.environ.update(MLFLOW_TRACKING_URI=CONFIG.tracking["uri"])
+else:
+    os.environ.setdefault("MLFLOW_TRACKING_URI", default_uri(CONFIG.results))
+
+# Jobs on this machine take no more GPUs at once than it has. `--resources gpu=N` sets another
+# number; a cluster has its own.
+GPUS = len(visible_gpus()) if CONFIG.runtime["device"] in ("auto", "cuda") else 0
+if workflow.local_exec and GPUS and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", GPUS * CONFIG.runtime["jobs_per_gpu"])
+
+
+# In place of Snakemake's lock (see workflow/profiles/default): released however this ends.
+RUNNING = alone(CONFIG.results)
+
+
+onstart:
+    try:
+        RUNNING.__enter__()
+    except (UserError, OSError) as error:
+        raise WorkflowError(one_line(error))
