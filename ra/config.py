@@ -16,6 +16,7 @@ from jsonschema.exceptions import best_match
 
 from ra.errors import UserError, unknown
 from ra.files import read_yaml
+from ra.models.names import check_files, is_own, short_name
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _check_analysis(config: dict[str, Any]) -> None:
             if task not in TASKS:
                 raise UserError(f"config key analysis.{name}.tasks: {unknown('task', task, TASKS)}")
     recognizers = {
-        _r_name(r) for part in ("train", "evaluate") for r in config["recognizers"][part]
+        short_name(r) for part in ("train", "evaluate") for r in config["recognizers"][part]
     }
     half_r = analysis["categories"]["recognizer"]
     chosen = {
@@ -207,20 +208,12 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _r_name(recognizer: str) -> str:
-    """An R's name in paths and tables: a library's name, or that of the user's YAML file."""
-    return Path(recognizer).stem if _is_own(recognizer) else recognizer
-
-
-def _is_own(recognizer: str) -> bool:
-    return recognizer.endswith((".yaml", ".yml"))
-
-
 def _typed(config: dict[str, Any]) -> Config:
     recognizers = config["recognizers"]
-    own = {_r_name(r): r for r in recognizers["train"] + recognizers["evaluate"] if _is_own(r)}
-    train, evaluate = (tuple(_r_name(r) for r in recognizers[key]) for key in ("train", "evaluate"))
-    matrix = tuple(_r_name(r) for r in recognizers["matrix"] or recognizers["evaluate"])
+    named = check_files(recognizers["train"] + recognizers["evaluate"])
+    own = {name: recognizer for name, recognizer in named.items() if is_own(recognizer)}
+    train, evaluate = (tuple(map(short_name, recognizers[key])) for key in ("train", "evaluate"))
+    matrix = tuple(map(short_name, recognizers["matrix"] or recognizers["evaluate"]))
     for name in set(matrix) - set(evaluate):
         raise UserError(
             f"config key recognizers.matrix: {name} is not in recognizers.evaluate; each training "

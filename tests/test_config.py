@@ -97,3 +97,16 @@ def test_analyses_ask_for_what_the_experiment_has(part, message):
     with pytest.raises(UserError) as error:
         change(analysis=part)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_files_of_recognizers_are_checked_at_the_door(tmp_path, monkeypatch):
+    """Before Snakemake sees any file: what an earlier run made stays."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "resnet18.yaml").touch()
+    for name, message in (
+        ("nett.yaml", "nett.yaml: no such recognizer"),
+        ("resnet18.yaml", "both"),
+    ):
+        recognizers = {"train": ["resnet18"], "evaluate": ["resnet18", name]}
+        with pytest.raises(UserError, match=message):
+            load_config(DEFAULT | {"recognizers": recognizers}, SCHEMA)

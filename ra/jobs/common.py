@@ -20,13 +20,14 @@ from ra.data.splits import Crops, loader, open_split, validation_keys
 from ra.errors import UserError
 from ra.files import alone, atomic, write_json
 from ra.models.checkpoints import load_recognizer, read_header, save_model
+from ra.models.names import distinct, is_own
 from ra.models.recognizers import (
     Ensemble,
     Recognizer,
     check_crop,
     freeze,
 )
-from ra.models.user_recognizer import is_own, pretrained_recognizer
+from ra.models.user_recognizer import pretrained_recognizer
 from ra.runtime.devices import use_device
 from ra.runtime.distributed import is_leader, join
 from ra.tracking import run as tracking
@@ -187,6 +188,13 @@ def finish(save_dir, modules: dict[str, nn.Module], header, history, run) -> Non
     with atomic(save_dir / "training.csv") as temporary:
         pd.DataFrame(history, columns=columns).to_csv(temporary, index=False)
     run.log_artifact(save_dir / "training.csv")
+
+
+def named_recognizers(names: Sequence[str], info: DatasetInfo) -> dict[str, nn.Module]:
+    """Recognizers by their short names; UserError where two have one name."""
+    made = [(*judge(name, info), name) for name in names]
+    distinct((short, name) for short, _, name in made)
+    return {short: recognizer for short, recognizer, _ in made}
 
 
 def judge(name: str, info: DatasetInfo) -> tuple[str, nn.Module]:

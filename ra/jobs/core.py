@@ -21,8 +21,8 @@ from ra.jobs.common import (
     Source,
     finish,
     given,
-    judge,
     log_dataset,
+    named_recognizers,
     run_id_in,
     run_name,
     stored_recognizer,
@@ -273,7 +273,7 @@ def run_evaluate(
     if not task_name:
         raise UserError("--task: needed when --model-sr is none")
     task = build_task(task_name, **{**header.get("task_settings", {}), **task_settings})
-    judges = dict(judge(name, split.info) for name in recognizers)
+    judges = named_recognizers(recognizers, split.info)
     identity = {
         "dataset": split.info.name,
         "task": task_name,

@@ -17,6 +17,7 @@ from ra.files import atomic, escaped
 from ra.inference.files import find_inputs, plan, read, save, stored_mode
 from ra.inference.predict import classify, degrade, open_classifier, table, views
 from ra.inference.process import TILE, load, result_mode
+from ra.models.names import distinct
 from ra.progress import Progress, quiet
 from ra.runtime.devices import use_device
 
@@ -104,6 +105,7 @@ def run_predict(
     with use_device(device, threads) as where:
         processor = load(model, transformer, where, tile)
         classifiers = [open_classifier(name, where) for name in recognizers]
+        distinct(zip((one.name for one in classifiers), recognizers, strict=True))
 
         def work(path: Path, number: int) -> None:
             image = np.asarray(to_rgb(read(path)))

@@ -28,6 +28,7 @@ from ra.errors import UserError, unknown
 from ra.files import read_yaml
 from ra.models.checkpoints import build
 from ra.models.classes import load_class_index, read_classes
+from ra.models.names import is_own
 from ra.models.recognizers import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -53,11 +54,6 @@ LEFT_OUT = (
     "numpy.dtype",
 )
 KEYS = (*SOURCES, "arch", "num_classes", "classes", "input_size", "mean", "std")
-
-
-def is_own(path: Path | str) -> bool:
-    """Whether ``path`` is a user's YAML file."""
-    return Path(path).suffix in (".yaml", ".yml")
 
 
 def pretrained_recognizer(

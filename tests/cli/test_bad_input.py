@@ -354,6 +354,14 @@ def test_p_and_r_are_told_apart(prepared, models, tmp_path, capsys, p, r, messag
     refused(capsys, message, tmp_path / "out", *command)
 
 
+def test_two_recognizers_of_one_name(prepared, models, tmp_path, capsys):
+    other = shutil.copy(models / "r.safetensors", tmp_path / "other.safetensors")
+    command = ["evaluate", "--data", prepared, "--model-sr", models / "p.safetensors"]
+    command += ["--recognizers", models / "r.safetensors", other, "--device", "cpu"]
+    message = f"{models / 'r.safetensors'} and {other} are both called mobilenet_v3_small"
+    refused(capsys, message, tmp_path / "out", *command, "--save-dir", tmp_path / "out")
+
+
 def test_images_that_are_too_small_for_an_r(prepared, tmp_path, capsys):
     command = ["train-recognizer", "--data", prepared, "--arch", "squeezenet1_1", *TINY[:2]]
     message = "squeezenet1_1: cannot classify images of 16x16 px"

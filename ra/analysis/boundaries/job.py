@@ -13,7 +13,7 @@ from ra.analysis.boundaries.survey import Survey, similarities, survey_recognize
 from ra.analysis.outputs import draw_images, outputs, shared_task
 from ra.errors import UserError
 from ra.files import write_csv
-from ra.jobs.common import Device, Source, judge
+from ra.jobs.common import Device, Source, named_recognizers
 from ra.progress import Progress
 from ra.runtime.devices import placed
 
@@ -40,7 +40,7 @@ def run_boundaries(
     """
     (header, _), task = shared_task([aware, plain], also=["dataset"])
     split = source.open("val")
-    known = dict(judge(name, split.info) for name in recognizers)
+    known = named_recognizers(recognizers, split.info)
     training_r = header["recognizer"]
     if training_r not in known:
         raise UserError(f"--recognizers: {training_r}, with which {aware} was trained, is not")
