@@ -1,4 +1,5 @@
-"""Beyond the paper: ensembles, a perceptual loss, a second P, R's that learn the images."""
+"""Beyond the paper: ensembles, a perceptual loss, a second processor, recognizers that learn the
+processed images."""
 
 from __future__ import annotations
 
@@ -7,7 +8,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from ra.analysis.scores import Labels, load, plain_of, score, shown, shown_p, write_scores
+from ra.analysis.scores import (
+    Labels,
+    load,
+    plain_of,
+    score,
+    shown,
+    shown_p,
+    shown_scores,
+    spread,
+    write_scores,
+)
 from ra.errors import UserError
 from ra.registry import NO_RECOGNIZER
 from ra.reporting.names import p_model_title
@@ -15,18 +26,19 @@ from ra.reporting.plots import panels, save
 
 
 def write_extras(groups: Sequence[tuple[str, Sequence[Path]]], out: Path) -> None:
-    """extras.csv, .md and .png.
+    """Write extras.csv, .md and .png.
 
     Args:
-        groups: (name, evaluations). A P is compared with the plain P of its task and group, and
-            with the RA that is named first; a plain P with that of the first group.
+        groups: (name, evaluations). A processor is compared with the plain one of its task and
+            group, and with the recognition-aware one that is named first; a plain one with that of
+            the first group.
     """
     for name, paths in groups:
         if not paths:
             raise UserError(f"--group {name}: no evaluation.csv behind the name")
-    judged = [one for name, paths in groups for one in load(paths, group=name)]
+    known = [one for name, paths in groups for one in load(paths, group=name)]
     first = groups[0][0]
-    aware = next((labels for labels, _ in judged if labels["p_model"] == "ra"), None)
+    aware = next((labels for labels, _ in known if labels["p_model"] == "ra"), None)
 
     def plain(labels: Labels) -> Labels:
         other = {"group": first} if labels["p_model"] == "plain" else {}
@@ -37,15 +49,15 @@ def write_extras(groups: Sequence[tuple[str, Sequence[Path]]], out: Path) -> Non
             return None
         return {**labels, **{key: aware[key] for key in ("p_model", "lambda", "training_r")}}
 
-    table = score(judged, plain)
-    over_ra = score(judged, ra)[["difference", "difference_low", "difference_high", "p"]]
+    table = score(known, plain)
+    over_ra = score(known, ra)[["difference", "difference_low", "difference_high", "p", "p_holm"]]
     table = table.join(over_ra.add_prefix("ra_"))
     write_scores(table, _readable(table), out / "extras.csv")
     _draw(table, out / "extras.png")
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per P and R, in the order of the evaluations."""
+    """One row per processor and recognizer, in the order of the evaluations."""
     return pd.DataFrame(
         {
             "Task": table.task,
@@ -55,18 +67,16 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
             "PSNR, dB": table.psnr.map("{:.2f}".format),
             "SSIM": table.ssim.map("{:.3f}".format),
             "R": table.evaluation_r,
-            "top-1, % [95 %]": shown(table, "top1"),
-            "over plain [95 %]": shown(table, "difference", sign="+"),
-            "p": shown_p(table),
+            **shown_scores(table),
             "over RA [95 %]": shown(table, "ra_difference", sign="+"),
             "p over RA": shown_p(table, "ra_p"),
-            "n": table.n,
+            "p over RA (Holm)": shown_p(table, "ra_p_holm"),
         }
     )
 
 
 def _draw(table: pd.DataFrame, path: Path) -> None:
-    """Per task one line of points per P: top-1 of every R with its interval."""
+    """Per task one line of points per processor: top-1 of every recognizer with its interval."""
     tasks = list(table.task.unique())
     figure, drawn = panels(len(tasks), width=6.5, height=4.2)
     for axes, task in zip(drawn, tasks, strict=True):
@@ -75,9 +85,8 @@ def _draw(table: pd.DataFrame, path: Path) -> None:
         models = list(here.groupby(["group", "p_model", "training_r"], sort=False))
         for number, ((group, p_model, training_r), rows) in enumerate(models):
             x = rows.evaluation_r.map(recognizers.index) + 0.8 * number / len(models)
-            error = [rows.top1 - rows.top1_low, rows.top1_high - rows.top1]
             label = " ".join(part for part in (group, p_model, training_r) if part != NO_RECOGNIZER)
-            axes.errorbar(x, rows.top1, pd.DataFrame(error).to_numpy(), fmt="o", label=label)
+            axes.errorbar(x, rows.top1, spread(rows, "top1"), fmt="o", label=label)
         axes.set_xticks(range(len(recognizers)), recognizers, rotation=15)
         axes.set_ylabel("top-1, %")
         axes.set_title(task)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ra.analysis.scores import OTHERS, QUALITY, load, score, shown, shown_p, write_scores
+from ra.analysis.scores import OTHERS, QUALITY, load, score, shown, shown_p, spread, write_scores
 from ra.errors import UserError
 from ra.reporting.names import p_model_order, p_model_title
 from ra.reporting.plots import panels, save
@@ -19,11 +19,14 @@ UNITS = {"psnr": "PSNR, dB", "ssim": "SSIM"}
 
 
 def write_lambdas(evaluations: Sequence[Path], training_r: str, out: Path) -> None:
-    """lambdas.csv, .md and .png: top-1 of the training R and of the others against quality."""
-    judged = load(evaluations)
-    if not any(f"{training_r}:top1" in images for _, images in judged):
+    """Write lambdas.csv, .md and .png: accuracy against image quality.
+
+    Accuracy is that of the training recognizer, and the mean of the others.
+    """
+    known = load(evaluations)
+    if not any(f"{training_r}:top1" in images for _, images in known):
         raise UserError(f"--training-r: {training_r} is in no evaluation; add it to --recognizers")
-    table = score(judged, training_r=training_r)
+    table = score(known, training_r=training_r)
     table = table.sort_values(KEYS, key=_order, kind="stable", ignore_index=True)
     for name in QUALITY:
         table[f"pareto_{name}"] = False
@@ -34,62 +37,58 @@ def write_lambdas(evaluations: Sequence[Path], training_r: str, out: Path) -> No
 
 
 def _order(column: pd.Series) -> pd.Series:
-    """Tasks as they come, P models in the tables' order, lambdas by size."""
+    """Tasks as they come, processors in the order of the tables, lambdas by size."""
     if column.name == "task":
         return column.map({name: number for number, name in enumerate(column.unique())})
     return column.map(p_model_order) if column.name == "p_model" else column
 
 
 def pareto(accuracy: Sequence[float], quality: Sequence[float]) -> np.ndarray:
-    """Which points no other one equals or beats in both while beating it in one.
+    """Which points no other one equals or beats in both while beating it in one; NaN is none.
 
-    >>> pareto([50, 60, 55], [30, 28, 27]).tolist()
-    [True, True, False]
+    >>> pareto([50, 60, 55, float("nan")], [30, 28, 27, 40]).tolist()
+    [True, True, False, False]
     """
     points = np.column_stack([accuracy, quality])
     as_good = (points[None] >= points[:, None]).all(axis=2)
     better = (points[None] > points[:, None]).any(axis=2)
-    return ~(as_good & better).any(axis=1)
+    return ~(as_good & better).any(axis=1) & ~np.isnan(points).any(axis=1)
 
 
 def _readable(table: pd.DataFrame, training_r: str) -> pd.DataFrame:
-    """One row per lambda: quality, the training R, the mean of the others; * marks Pareto."""
-    parts = {}
-    for r, title in ((training_r, f"{training_r} (training R)"), (OTHERS, OTHERS)):
-        rows = table[table.evaluation_r == r].set_index(KEYS)
-        parts |= {
-            f"{title}: top-1, % [95 %]": shown(rows, "top1"),
-            f"{title}: over plain": shown(rows, "difference", sign="+"),
-        }
-        if r == training_r:
-            parts["p"] = shown_p(rows)
-            quality = {
-                "PSNR, dB [95 %]": shown(rows, "psnr", 2),
-                "SSIM [95 %]": shown(rows, "ssim", 3),
-            }
-        elif len(rows):
-            marks = rows[["pareto_psnr", "pareto_ssim"]].astype(object)
-            parts["Pareto (others, PSNR / SSIM)"] = (
-                marks.pareto_psnr.map({True: "*", False: "-"})
-                + " / "
-                + marks.pareto_ssim.map({True: "*", False: "-"})
-            )
-    readable = pd.DataFrame({**quality, **parts}).reset_index()
+    """One row per lambda: quality, the training recognizer, the mean of the others."""
+    rows = table[table.evaluation_r == training_r].set_index(KEYS)
+    others = table[table.evaluation_r == OTHERS].set_index(KEYS)
+    columns = {
+        "PSNR, dB [95 %]": shown(rows, "psnr", 2),
+        "SSIM [95 %]": shown(rows, "ssim", 3),
+        f"{training_r} (training R): top-1, % [95 %]": shown(rows, "top1"),
+        f"{training_r} (training R): over plain": shown(rows, "difference", sign="+"),
+        "p": shown_p(rows),
+        "p (Holm)": shown_p(rows, "p_holm"),
+        f"{OTHERS}: top-1, % [95 %]": shown(others, "top1"),
+        f"{OTHERS}: over plain": shown(others, "difference", sign="+"),
+    }
+    if len(others):
+        marks = others[["pareto_psnr", "pareto_ssim"]].replace({True: "*", False: "-"})
+        columns["Pareto (others, PSNR / SSIM)"] = marks.agg(" / ".join, axis=1)
+    readable = pd.DataFrame(columns).reset_index()
     readable["p_model"] = readable.p_model.map(p_model_title)
     readable["lambda"] = readable["lambda"].map("{:g}".format)
     return readable.rename(columns={"task": "Task", "p_model": "P Model"})
 
 
 def _draw(table: pd.DataFrame, training_r: str, path: Path) -> None:
-    """A row of panels per task; filled points are Pareto points of their curve's R."""
+    """A row of panels per task; filled points are Pareto points of their curve."""
     chosen = [(task, name) for task in table.task.unique() for name in QUALITY]
     figure, drawn = panels(len(QUALITY), width=4.4, height=3.6, rows=table.task.nunique())
     for axes, (task, name) in zip(drawn, chosen, strict=True):
         here = table[table.task == task]
-        for number, r in enumerate((training_r, OTHERS)):
-            rows = here[here.evaluation_r == r]
-            for marker, (p_model, points) in zip("os^Dv", rows.groupby("p_model"), strict=False):
-                _draw_points(axes, points, name, f"C{number}", marker, f"{r}, {p_model}")
+        for colour, r in (("C0", training_r), ("C1", OTHERS)):
+            curves = here[here.evaluation_r == r].groupby("p_model")
+            for marker, (p_model, points) in zip("os^Dv", curves, strict=False):
+                look = {"color": colour, "marker": marker, "label": f"{r}, {p_model}"}
+                _draw_curve(axes, points.sort_values("lambda"), name, **look)
         axes.set_title(task)
         axes.set_xlabel(UNITS[name])
         axes.set_ylabel("top-1, %")
@@ -97,16 +96,11 @@ def _draw(table: pd.DataFrame, training_r: str, path: Path) -> None:
     save(figure, path)
 
 
-def _draw_points(axes, points: pd.DataFrame, name: str, colour: str, marker: str, label: str):
-    points = points.sort_values("lambda")
+def _draw_curve(axes, points: pd.DataFrame, name: str, color: str, marker: str, label: str) -> None:
     x, y = points[name], points.top1
-    errors = [
-        np.array([v - points[f"{n}_low"], points[f"{n}_high"] - v])
-        for n, v in ((name, x), ("top1", y))
-    ]
-    line = {"color": colour, "lw": 0.8, "elinewidth": 0.5, "marker": marker}
-    axes.errorbar(x, y, errors[1], errors[0], label=label, **line)
+    line = {"color": color, "marker": marker, "label": label, "lw": 0.8, "elinewidth": 0.5}
+    axes.errorbar(x, y, spread(points, "top1"), spread(points, name), **line)
     hollow = ~points[f"pareto_{name}"]
-    axes.scatter(x[hollow], y[hollow], color="white", edgecolor=colour, marker=marker, zorder=3)
-    for at, value in zip(zip(x, y, strict=True), points["lambda"], strict=True):
+    axes.scatter(x[hollow], y[hollow], color="white", edgecolor=color, marker=marker, zorder=3)
+    for *at, value in zip(x, y, points["lambda"], strict=True):
         axes.annotate(f"{value:g}", at, xytext=(4, 3), textcoords="offset points", fontsize=6)

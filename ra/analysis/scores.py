@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from ra.evaluation.statistics import accuracy, mean, over_seeds
-from ra.files import atomic
+from ra.evaluation.statistics import accuracy, holm, mean, over_seeds
+from ra.files import write_csv
 from ra.registry import NO_RECOGNIZER
 from ra.reporting.significance import compare_answers, read_answers, read_identity, recognizers_in
 from ra.reporting.tables import write_markdown
@@ -48,7 +49,8 @@ def score(
         The labels without seed, evaluation_r, seeds, n (images); top1 (%), psnr (dB), ssim and
         difference (percentage points of top-1 above the baseline), each with NAME_low and
         NAME_high, the 95 % interval: over images where there is one seed (Wilson, normal,
-        bootstrap), else Student's over seeds; p of McNemar's exact test, of a t test over seeds.
+        bootstrap), else Student's over seeds; p of McNemar's exact test, of a t test over seeds;
+        p_holm, adjusted for all tests of the table.
         A mean of several R's is no hit or miss: its difference is normal, its p empty.
     """
     known = {_key(labels): images for labels, images in judged}
@@ -57,7 +59,8 @@ def score(
         reference = baseline(labels)
         theirs = None if reference in (None, labels) else known.get(_key(reference))
         rows += _rows(labels, images, theirs, training_r)
-    return _average(pd.DataFrame(rows))
+    table = _average(pd.DataFrame(rows))
+    return table.assign(p_holm=holm(table.p))
 
 
 def _key(labels: Labels) -> tuple:
@@ -125,24 +128,43 @@ def _average(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(averaged)[[*labels, "seeds", *measured, "p"]]
 
 
-def shown(table: pd.DataFrame, name: str, decimals: int = 1, sign: str = "") -> pd.Series:
-    """``value [low, high]`` as text; empty where there is no value.
-
-    The limits are the columns NAME_low and NAME_high, or low and high.
-    """
+def limits(table: pd.DataFrame, name: str) -> tuple[pd.Series, pd.Series]:
+    """The columns NAME_low and NAME_high, or low and high, of an interval."""
     prefix = f"{name}_" if f"{name}_low" in table else ""
-    numbers = zip(table[name], table[f"{prefix}low"], table[f"{prefix}high"], strict=True)
+    return table[f"{prefix}low"], table[f"{prefix}high"]
+
+
+def spread(table: pd.DataFrame, name: str) -> np.ndarray:
+    """Lengths of an interval below and above its value, (2, rows), as plots take them."""
+    low, high = limits(table, name)
+    return np.array([table[name] - low, high - table[name]])
+
+
+def shown(table: pd.DataFrame, name: str, decimals: int = 1, sign: str = "") -> pd.Series:
+    """``value [low, high]`` as text; empty where there is no value."""
     style = f"{sign}.{decimals}f"
+    numbers = zip(table[name], *limits(table, name), strict=True)
     texts = [f"{v:{style}} [{low:{style}}, {high:{style}}]" for v, low, high in numbers]
     return pd.Series(texts, index=table.index, dtype=object).where(table[name].notna(), "")
 
 
 def shown_p(table: pd.DataFrame, name: str = "p") -> pd.Series:
+    """p with two digits as text; empty where there is none."""
     return table[name].map(lambda p: "" if pd.isna(p) else f"{p:.2g}")
+
+
+def shown_scores(table: pd.DataFrame) -> dict[str, pd.Series]:
+    """Accuracy, its difference to plain and the tests, as columns for people."""
+    return {
+        "top-1, % [95 %]": shown(table, "top1"),
+        "over plain [95 %]": shown(table, "difference", sign="+"),
+        "p": shown_p(table),
+        "p (Holm)": shown_p(table, "p_holm"),
+        "n": table.n,
+    }
 
 
 def write_scores(table: pd.DataFrame, readable: pd.DataFrame, path: Path) -> None:
     """CSV with every digit at ``path``, the readable table beside it as Markdown."""
-    with atomic(path) as temporary:
-        table.to_csv(temporary, index=False)
+    write_csv(path, table)
     write_markdown(readable, path.with_suffix(".md"))

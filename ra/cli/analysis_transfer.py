@@ -22,7 +22,7 @@ def _add_split_classes(commands) -> None:
 
 
 def _split_classes(o) -> None:
-    from ra.analysis.categories.categories import split_classes
+    from ra.analysis.categories.halves import split_classes
 
     for half, classes in split_classes(o.data, o.save_dir, o.seed).items():
         print(f"{half}: {', '.join(classes)}")
@@ -37,7 +37,7 @@ def _add_categories(commands) -> None:
 
 
 def _categories(o) -> None:
-    from ra.analysis.categories.categories import write_categories
+    from ra.analysis.categories.table import write_categories
 
     write_categories({"A": o.trained_on_a, "B": o.trained_on_b}, o.save_dir)
 

@@ -116,13 +116,15 @@ def over_seeds(differences: Sequence[float]) -> dict[str, float]:
 def holm(p: Sequence[float]) -> np.ndarray:
     """Holm's adjusted p: below LEVEL, so with 95 % certainty no row of the family errs.
 
+    NaN is no test: it stays NaN and does not count.
+
     >>> holm([0.01, 0.04, 0.03]).tolist()
     [0.03, 0.06, 0.06]
     """
     p = np.asarray(p, dtype=float)
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    order = np.argsort(p, kind="stable")[: np.isfinite(p).sum()]  # NaN is sorted to the end
+    adjusted = np.full_like(p, np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1)
     return adjusted
 
 

@@ -39,6 +39,11 @@ def test_pareto_points_are_those_nothing_beats():
     assert pareto(*points.T).tolist() == wanted
 
 
+def test_what_was_not_measured_is_no_pareto_point():
+    nan = float("nan")
+    assert pareto([50, nan, 60], [30, 40, nan]).tolist() == [True, False, False]
+
+
 def test_rows_go_by_lambda_and_plain_is_its_zero(evaluations, tmp_path):
     write_lambdas(evaluations, "r18", tmp_path / "out")
     table = pd.read_csv(tmp_path / "out/lambdas.csv").query("evaluation_r == 'r18'")
@@ -56,6 +61,6 @@ def test_the_table_shows_the_training_r_and_the_mean_of_the_others(evaluations, 
     assert (tmp_path / "out/lambdas.png").stat().st_size > 1000
 
 
-def test_a_training_r_that_does_not_judge_is_named(evaluations, tmp_path):
+def test_a_training_recognizer_without_evaluation_is_named(evaluations, tmp_path):
     with pytest.raises(UserError, match="--training-r: vgg11 is in no evaluation"):
         write_lambdas(evaluations, "vgg11", tmp_path / "out")

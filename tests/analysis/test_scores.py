@@ -12,7 +12,7 @@ RA = {"r18": "0111111111", "a": "1000000000", "b": "1111111111"}
 
 
 @pytest.fixture
-def judged(tmp_path):
+def evaluated(tmp_path):
     paths = [
         write_evaluation(tmp_path / name, name, hits)
         for name, hits in (("plain", PLAIN), ("ra", RA))
@@ -24,16 +24,22 @@ def row(table, p_model, r):
     return table[(table.p_model == p_model) & (table.evaluation_r == r)].squeeze()
 
 
-def test_a_row_has_accuracy_quality_and_the_difference_to_plain(judged):
-    found = row(score(judged), "ra", "r18")
+def test_a_row_has_accuracy_quality_and_the_difference_to_plain(evaluated):
+    found = row(score(evaluated), "ra", "r18")
     assert (found.top1, found.difference, found.p, found.n, found.seeds) == (90, 40, 0.125, 10, 1)
     assert found.top1_low < 90 < found.top1_high and (found.psnr, found.ssim) == (20, 0.4)
     assert found.group == "g"
-    assert np.isnan(row(score(judged), "plain", "r18").difference)
+    assert np.isnan(row(score(evaluated), "plain", "r18").difference)
 
 
-def test_the_mean_of_the_others_leaves_the_training_r_out(judged):
-    table = score(judged, training_r="r18")
+def test_p_is_adjusted_for_all_tests_of_the_table(evaluated):
+    tests = score(evaluated).dropna(subset="p")
+    assert len(tests) == 3 and row(tests, "ra", "r18").p_holm == 3 * 0.125
+    assert score(evaluated).p_holm.isna().sum() == 3, "plain has no test"
+
+
+def test_the_mean_of_the_others_leaves_the_training_r_out(evaluated):
+    table = score(evaluated, training_r="r18")
     assert row(table, "plain", OTHERS).top1 == 50
     found = row(table, "ra", OTHERS)
     assert found.top1 == pytest.approx(55) and found.difference == pytest.approx(5)
@@ -53,10 +59,10 @@ def test_seeds_are_averaged_with_students_interval(tmp_path):
     assert found.difference_high == pytest.approx(35 + 12.706 * 5, abs=0.01)
 
 
-def test_the_baseline_may_be_another(judged):
-    table = score(judged, lambda labels: {**labels, "p_model": "ra", "lambda": 0.1})
+def test_the_baseline_may_be_another(evaluated):
+    table = score(evaluated, lambda labels: {**labels, "p_model": "ra", "lambda": 0.1})
     assert np.isnan(row(table, "plain", "r18").difference)  # plain has another training R
     table = score(
-        judged, lambda labels: {**labels, "p_model": "ra", "lambda": 0.1, "training_r": "r18"}
+        evaluated, lambda labels: {**labels, "p_model": "ra", "lambda": 0.1, "training_r": "r18"}
     )
     assert row(table, "plain", "r18").difference == -40

@@ -149,6 +149,11 @@ def test_the_mean_of_one_value_has_no_interval():
     assert found["value"] == 2 and np.isnan([found["low"], found["high"]]).all()
 
 
+def test_holm_leaves_out_what_has_no_test():
+    adjusted = holm([0.01, np.nan, 0.02])
+    assert adjusted[[0, 2]].tolist() == pytest.approx([0.02, 0.02]) and np.isnan(adjusted[1])
+
+
 def test_a_constant_distance_has_no_rank_correlation():
     nothing = np.full(5, np.inf)
     found = rank_correlation(nothing, np.arange(5.0), seed=0)

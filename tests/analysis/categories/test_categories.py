@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from helpers import write_evaluation, write_images
 
-from ra.analysis.categories.categories import split_classes, write_categories
+from ra.analysis.categories.halves import split_classes
+from ra.analysis.categories.table import write_categories
 from ra.cli import main
 from ra.data.prepare import prepare, read_info
 from ra.data.splits import open_split
@@ -80,7 +81,7 @@ def test_the_table_has_a_row_per_p_and_both_halves_beside_each_other(tmp_path):
     write_categories({half: trained_on(half) for half in "AB"}, tmp_path / "out")
     table = pd.read_csv(tmp_path / "out/categories.csv")
     assert len(table) == 8
-    across = table.query("p_model == 'ra' and trained_on == 'A' and judged_on == 'B'").squeeze()
+    across = table.query("p_model == 'ra' and trained_on == 'A' and evaluated_on == 'B'").squeeze()
     assert (across.top1, across.difference, across.n) == (20, 10, 10)
     lines = (tmp_path / "out/categories.md").read_text().splitlines()
     assert len(lines) == 6 and "R_B on B: top-1" in lines[0]

@@ -1,0 +1,65 @@
+"""Two data sets, each with half of the classes of one (method.md, "Further experiments", 3)."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from ra.data.prepare import COLUMNS, SPLITS, DatasetInfo, read_info
+from ra.errors import UserError
+from ra.files import atomic, write_json
+
+HALVES = ("A", "B")
+
+
+def split_classes(data: Path, out: Path, seed: int) -> dict[str, list[str]]:
+    """Write the halves A and B of a prepared data set: ``out``/A/data, ``out``/B/data.
+
+    Each is a prepared data set with half of the classes (A has one more where their number is
+    odd), and shares the pixels of the whole one. ``out``/halves.json lists the classes of each.
+    """
+    info = read_info(data)
+    if len(info.classes) < 4:
+        raise UserError(f"{data}: has {len(info.classes)} classes; halves need at least 4")
+    order = np.random.default_rng(seed).permutation(len(info.classes))
+    middle = -(-len(order) // 2)
+    parts = zip(HALVES, (order[:middle], order[middle:]), strict=True)
+    halves = {half: sorted(info.classes[label] for label in labels) for half, labels in parts}
+    for half, classes in halves.items():
+        _write_half(data, info, half, classes, out / half / "data")
+    write_json(out / "halves.json", {"seed": seed, "data_digest": info.digest, **halves})
+    return halves
+
+
+def _write_half(data: Path, info: DatasetInfo, half: str, classes: list[str], out: Path) -> None:
+    labels = {info.classes.index(name): label for label, name in enumerate(classes)}
+    counts = {}
+    for split in SPLITS:
+        with open(data / f"{split}.csv", newline="", encoding="utf-8") as rows:
+            kept = [row for row in csv.DictReader(rows) if int(row["label"]) in labels]
+        with atomic(out / f"{split}.csv") as temporary:
+            with open(temporary, "w", newline="", encoding="utf-8") as rows:
+                writer = csv.DictWriter(rows, COLUMNS, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows({**row, "label": labels[int(row["label"])]} for row in kept)
+        counts[split] = len(kept)
+        if info.decoded:
+            _share(data / f"{split}.bin", out / f"{split}.bin")
+    digest = hashlib.sha256(json.dumps([info.digest, classes]).encode()).hexdigest()
+    own = {"name": f"{info.name}-{half}", "classes": tuple(classes), "images": counts}
+    write_json(out / "dataset.json", asdict(replace(info, **own, digest=digest)))
+
+
+def _share(pixels: Path, link: Path) -> None:
+    """A hard link, so that preparing the whole again never changes the pixels of a half."""
+    with atomic(link) as temporary:
+        try:
+            os.link(pixels, temporary)
+        except OSError:  # a file system without hard links
+            temporary.symlink_to(pixels.resolve())

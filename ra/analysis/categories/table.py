@@ -1,0 +1,57 @@
+"""Transfer to other categories: processors trained with a recognizer of one half of the classes,
+evaluated by a recognizer of the other (method.md, "Further experiments", 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ra.analysis.categories.halves import HALVES
+from ra.analysis.scores import load, score, shown_scores, spread, write_scores
+from ra.reporting.names import model_names
+from ra.reporting.plots import panels, save
+
+
+def write_categories(trained_on: dict[str, Sequence[Path]], out: Path) -> None:
+    """Write categories.csv, .md and .png from evaluations of processors by half of training."""
+    known = [
+        ({**labels, "evaluated_on": str(labels["dataset"]).rpartition("-")[2]}, images)
+        for half, paths in trained_on.items()
+        for labels, images in load(paths, trained_on=half)
+    ]
+    table = score(known)
+    write_scores(table, _readable(table), out / "categories.csv")
+    _draw(table, out / "categories.png")
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per processor; per half on which it is evaluated accuracy and gain over plain."""
+    keys = {"Task": table.task, "P Model": model_names(table), "Trained on": table.trained_on}
+    if table.evaluation_r.nunique() > 1:
+        keys["R"] = table.evaluation_r
+    cells = pd.DataFrame({**keys, **shown_scores(table)}).set_index(list(keys))
+    halves = table.evaluated_on.to_numpy()
+    parts = [cells[halves == h].add_prefix(f"R_{h} on {h}: ") for h in sorted(set(halves))]
+    return pd.concat(parts, axis=1).reset_index()
+
+
+def _draw(table: pd.DataFrame, path: Path) -> None:
+    """Per task the four ways from the half of training to that of evaluation."""
+    tasks = list(table.task.unique())
+    figure, drawn = panels(len(tasks), width=4.2, height=3.6)
+    ways = [(trained, evaluated) for evaluated in HALVES for trained in HALVES]
+    for axes, task in zip(drawn, tasks, strict=True):
+        lines = table[table.task == task].groupby(["p_model", "evaluation_r"])
+        for number, (names, rows) in enumerate(lines):
+            chosen = rows.set_index(["trained_on", "evaluated_on"]).reindex(ways)
+            x = np.arange(len(ways)) + 0.15 * number
+            look = {"fmt": "o", "capsize": 3, "label": ", ".join(names)}
+            axes.errorbar(x, chosen.top1, spread(chosen, "top1"), **look)
+        axes.set_xticks(range(len(ways)), [f"trained {t}\nevaluated {e}" for t, e in ways])
+        axes.set_title(task)
+        axes.set_ylabel("top-1, %")
+        axes.legend()
+    save(figure, path)
