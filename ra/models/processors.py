@@ -1,4 +1,4 @@
-"""P and T: degraded image -> restored image, both RGB in [0, 1] (method.md, "Networks").
+"""Processors and transformers: degraded image -> restored image, both RGB in [0, 1].
 
 A further architecture is one class here and its registry line.
 """
@@ -6,8 +6,10 @@ A further architecture is one class here and its registry line.
 from __future__ import annotations
 
 import inspect
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ra.errors import UserError, unknown
@@ -15,23 +17,27 @@ from ra.registry import Registry
 
 PROCESSORS = Registry("architecture")
 
+Padding = Literal["zeros", "replicate", "reflect"]  # how a convolution continues an image
 
-def build_processor(arch: str, scale: int, **sizes: int) -> nn.Module:
-    """P (or T) called ``arch``; it gets ``header``, what a checkpoint needs to build it again.
+
+def build_processor(arch: str, scale: int, **sizes: object) -> nn.Module:
+    """The network ``arch``; its ``header`` holds what a checkpoint needs to build it again.
 
     Args:
-        scale: up-scaling factor: the task's, 1 for dn, jpeg and T.
-        sizes: ``channels``, ``blocks``; what is left out is the architecture's own.
+        scale: up-scaling factor: the task's, 1 for dn, jpeg and a transformer.
+        sizes: parameters of its class, such as ``channels``; the others keep their defaults.
 
     Raises:
         UserError: no such architecture or size, or it cannot do this scale.
     """
     build = PROCESSORS.get(arch)
-    known = [name for name in inspect.signature(build).parameters if name != "scale"]
+    parameters = inspect.signature(build).parameters
+    known = [name for name in parameters if name != "scale"]
     for name in sizes:
         if name not in known:
             raise unknown(f"size of {arch}", name, known)
-        if not isinstance(sizes[name], int) or sizes[name] < 1:
+        whole = parameters[name].annotation not in ("bool", "Padding")
+        if whole and (not isinstance(sizes[name], int) or sizes[name] < 1):
             raise UserError(f"{arch}: {name} is {sizes[name]!r}; it must be a whole number above 0")
     module = build(scale=scale, **sizes)
     module.header = {"arch": arch, "scale": scale, **sizes}
@@ -44,60 +50,101 @@ def _doublings(scale: int, arch: str) -> int:
     return scale.bit_length() - 1
 
 
+def _pixels(x: Tensor) -> str:
+    return f"{x.shape[-2]}x{x.shape[-1]} px"
+
+
+def _same(before: int, after: int, side: int, padding: Padding) -> nn.Conv2d:
+    """A convolution whose output is as large as its input."""
+    return nn.Conv2d(before, after, side, padding=side // 2, padding_mode=padding)
+
+
+def _at_zero(convolution: nn.Conv2d) -> nn.Conv2d:
+    nn.init.zeros_(convolution.weight)
+    nn.init.zeros_(convolution.bias)
+    return convolution
+
+
+def _clamp(output: Tensor) -> Tensor:
+    """``output`` in [0, 1]. The gradient passes: an output that once left it could not return."""
+    return output + (output.clamp(0, 1) - output).detach()
+
+
 class ResidualBlock(nn.Module):
     """conv3-BN-PReLU-conv3-BN + identity, at constant width."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, padding: Padding) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1 = _same(channels, channels, 3, padding)
         self.bn1 = nn.BatchNorm2d(channels)
         self.prelu = nn.PReLU()
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = _same(channels, channels, 3, padding)
         self.bn2 = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.bn2(self.conv2(self.prelu(self.bn1(self.conv1(x)))))
 
 
-def _upsampler(channels: int) -> list[nn.Module]:
-    wide = nn.Conv2d(channels, 4 * channels, 3, padding=1)
-    return [wide, nn.PixelShuffle(2), nn.PReLU()]
+def _upsampler(channels: int, padding: Padding) -> list[nn.Module]:
+    return [_same(channels, 4 * channels, 3, padding), nn.PixelShuffle(2), nn.PReLU()]
 
 
 @PROCESSORS.register("SRResNet")
 class SRResNet(nn.Module):
-    """The paper's default P; parts are named block1 to block8 as in the released checkpoints.
+    """The paper's default processor; block1 to block8 are named as in the released checkpoints.
 
     forward: (N, 3, h, w) in [0, 1] -> (N, 3, h * scale, w * scale) in [0, 1].
+
+    Args:
+        channels: width.
+        blocks: number of residual blocks.
+        skip: the network adds to the bicubically up-sampled input, and begins by adding nothing;
+            else it paints the whole image, as the paper's does.
+        padding: what lies beyond the border of an image. ``zeros``, the paper's, is a black frame
+            within the network's reach of each border: trained on small crops only, the network
+            never sees an image without it.
     """
 
-    def __init__(self, scale: int, channels: int = 64, blocks: int = 5) -> None:
+    def __init__(
+        self,
+        scale: int,
+        channels: int = 64,
+        blocks: int = 5,
+        skip: bool = False,
+        padding: Padding = "zeros",
+    ) -> None:
         super().__init__()
-        self.blocks = blocks
-        self.block1 = nn.Sequential(nn.Conv2d(3, channels, 9, padding=4), nn.PReLU())
+        self.scale, self.blocks, self.skip, self.padding = scale, blocks, skip, padding
+        self.block1 = nn.Sequential(_same(3, channels, 9, padding), nn.PReLU())
         for number in range(blocks):
-            self.add_module(f"block{number + 2}", ResidualBlock(channels))
-        after = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.PReLU())
+            self.add_module(f"block{number + 2}", ResidualBlock(channels, padding))
+        after = nn.Sequential(_same(channels, channels, 3, padding), nn.PReLU())
         self.add_module(f"block{blocks + 2}", after)
-        up = [part for _ in range(_doublings(scale, "SRResNet")) for part in _upsampler(channels)]
-        last = nn.Sequential(*up, nn.Conv2d(channels, 3, 9, padding=4))
-        self.add_module(f"block{blocks + 3}", last)
+        doublings = _doublings(scale, "SRResNet")
+        up = [part for _ in range(doublings) for part in _upsampler(channels, padding)]
+        last = _same(channels, 3, 9, padding)
+        self.add_module(f"block{blocks + 3}", nn.Sequential(*up, _at_zero(last) if skip else last))
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.padding == "reflect" and min(x.shape[-2:]) < 5:
+            raise UserError(f"SRResNet: {_pixels(x)} is too small to reflect; 5x5 px is needed")
         first = features = self.block1(x)
         for number in range(2, self.blocks + 3):
             features = self.get_submodule(f"block{number}")(features)
         output = self.get_submodule(f"block{self.blocks + 3}")(first + features)
-        return (torch.tanh(output) + 1) / 2
+        if not self.skip:
+            return (torch.tanh(output) + 1) / 2
+        size = [side * self.scale for side in x.shape[-2:]]
+        return _clamp(F.interpolate(x, size=size, mode="bicubic", antialias=True) + output)
 
 
 @PROCESSORS.register("SRDenseNet")
 class SRDenseNet(nn.Module):
     """SRDenseNet (Tong et al., ICCV 2017) as the released script builds it; sr only.
 
-    Blocks of eight conv3-ReLU layers, each layer reading all before it, also those of earlier
-    blocks; a 1x1 bottleneck; one transposed convolution per factor of two; conv3 to RGB. The
-    script leaves the output unbounded; here it is (tanh + 1) / 2, as every P's.
+    Blocks of eight conv3-ReLU layers, each with the output of all before it as input, also of
+    those in earlier blocks; a 1x1 bottleneck; one transposed convolution per factor of two; conv3
+    to RGB. The script leaves the output unbounded; here it is (tanh + 1) / 2.
 
     forward: (N, 3, h, w) in [0, 1] -> (N, 3, h * scale, w * scale) in [0, 1].
 
@@ -157,7 +204,7 @@ def _convolution(before: int, after: int, side: int = 3, stride: int = 1) -> lis
 @PROCESSORS.register("pix2pix")
 class Pix2PixGenerator(nn.Module):
     """The ResNet generator of pix2pix (Isola et al., CVPR 2017): two stride-2 stages, ``blocks``
-    residual blocks, two transposed convolutions. P for dn and jpeg, and the default T.
+    residual blocks, two transposed convolutions. For dn and jpeg, and the default transformer.
 
     Batch norm, as in the released script: the instance norm of pix2pix's own default would take
     each image's contrast away.
@@ -187,9 +234,9 @@ class Pix2PixGenerator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         if height % 4 or width % 4:
-            raise UserError(f"pix2pix: {height}x{width} px is not divisible by 4; change the crop")
+            raise UserError(f"pix2pix: {_pixels(x)} is not divisible by 4; change the crop")
         if min(height, width) < 8:
-            raise UserError(f"pix2pix: {height}x{width} px is too small; at least 8x8 px is needed")
+            raise UserError(f"pix2pix: {_pixels(x)} is too small; at least 8x8 px is needed")
         return (torch.tanh(self.body(x)) + 1) / 2
 
 
@@ -197,25 +244,22 @@ class Pix2PixGenerator(nn.Module):
 class ResidualConvolutions(nn.Module):
     """x + f(x), where f is ``blocks`` conv3-PReLU layers and a last conv3 that begins at zero.
 
-    It begins as the identity, so as T it needs no training before R can read through it; the
-    paper's T (pix2pix) has to learn the image first, for which short trainings have no time. The
-    gradient passes the clamp to [0, 1]: a T that once left it everywhere could not come back.
+    It begins as the identity, so as a transformer it passes images on from the first step; the
+    paper's (pix2pix) has to learn the image first, for which short trainings have no time.
 
     forward: (N, 3, H, W) in [0, 1] -> the same.
     """
 
-    def __init__(self, scale: int, channels: int = 16, blocks: int = 2) -> None:
+    def __init__(
+        self, scale: int, channels: int = 16, blocks: int = 2, padding: Padding = "zeros"
+    ) -> None:
         super().__init__()
         if scale != 1:
             raise UserError("residual does not up-scale; use it for dn or jpeg, or SRResNet")
         layers: list[nn.Module] = []
         for before in (3, *[channels] * (blocks - 1)):
-            layers += [nn.Conv2d(before, channels, 3, padding=1), nn.PReLU()]
-        last = nn.Conv2d(channels, 3, 3, padding=1)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        self.body = nn.Sequential(*layers, last)
+            layers += [_same(before, channels, 3, padding), nn.PReLU()]
+        self.body = nn.Sequential(*layers, _at_zero(_same(channels, 3, 3, padding)))
 
     def forward(self, x: Tensor) -> Tensor:
-        output = x + self.body(x)
-        return output + (output.clamp(0, 1) - output).detach()
+        return _clamp(x + self.body(x))

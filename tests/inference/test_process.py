@@ -21,10 +21,10 @@ SMALL = {
 SCALE = {"SRResNet": 4, "SRDenseNet": 2, "pix2pix": 1, "residual": 1}
 
 
-def network(arch):
+def network(arch, **settings):
     """Random weights, and batch norms that change something."""
     torch.manual_seed(0)
-    module = build_processor(arch, SCALE[arch], **SMALL[arch])
+    module = build_processor(arch, SCALE[arch], **SMALL[arch], **settings)
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
             nn.init.normal_(part.running_mean, std=0.3)
@@ -37,9 +37,12 @@ def noise(*shape):
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-@pytest.mark.parametrize("arch", SMALL)
-def test_tiles_give_the_result_of_the_whole_image(arch):
-    module, image = network(arch), noise(150, 101, 3)
+@pytest.mark.parametrize(
+    ("arch", "settings"),
+    [*((arch, {}) for arch in SMALL), ("SRResNet", {"skip": True, "padding": "replicate"})],
+)
+def test_tiles_give_the_result_of_the_whole_image(arch, settings):
+    module, image = network(arch, **settings), noise(150, 101, 3)
     whole = Processor(module, SCALE[arch], tile=512).pixels(image)
     parts, seen = Processor(module, SCALE[arch], tile=48), []
     tiled = parts.pixels(image, lambda done, of: seen.append((done, of)))

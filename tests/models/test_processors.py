@@ -1,9 +1,11 @@
-"""Shapes, ranges and hand-counted parameters of P and T."""
+"""Shapes, ranges and hand-counted parameters of processors and transformers."""
 
 import pytest
 import torch
 
+from ra.data.degradations import no_processing
 from ra.errors import UserError
+from ra.models.checkpoints import load_processor, save_model
 from ra.models.processors import build_processor
 
 
@@ -12,10 +14,12 @@ from ra.models.processors import build_processor
     [
         ("SRResNet", 4, {"channels": 4, "blocks": 2}),
         ("SRResNet", 1, {}),
+        ("SRResNet", 2, {"channels": 4, "blocks": 1, "skip": True, "padding": "reflect"}),
         ("SRDenseNet", 4, {"channels": 2, "blocks": 2}),
         ("SRDenseNet", 2, {"channels": 2, "blocks": 1}),
         ("pix2pix", 1, {"channels": 4, "blocks": 1}),
         ("residual", 1, {"channels": 4, "blocks": 2}),
+        ("residual", 1, {"channels": 4, "blocks": 2, "padding": "replicate"}),
     ],
 )
 def test_output_is_an_image_of_the_targets_size(arch, scale, sizes):
@@ -98,3 +102,64 @@ def test_pix2pix_names_images_that_are_too_small():
     assert network(torch.rand(1, 3, 8, 8)).shape == (1, 3, 8, 8)
     with pytest.raises(UserError, match="4x8 px is too small; at least 8x8"):
         network(torch.rand(1, 3, 4, 8))
+
+
+SMALL = {"channels": 4, "blocks": 1}
+
+
+@pytest.mark.parametrize("scale", [1, 4])
+def test_with_a_skip_srresnet_begins_as_no_processing(scale):
+    network, x = build_processor("SRResNet", scale, **SMALL, skip=True), torch.rand(2, 3, 9, 8)
+    assert torch.equal(network(x), no_processing(x, scale))
+
+
+def test_with_a_skip_the_gradient_passes_the_clamp():
+    network, x = build_processor("SRResNet", 2, **SMALL, skip=True), torch.rand(1, 3, 8, 8)
+    last = network.block4[-1]
+    with torch.no_grad():
+        last.bias.fill_(3)
+    output = network(x)
+    assert torch.equal(output, torch.ones_like(output))
+    output.sum().backward()
+    assert torch.allclose(last.bias.grad, torch.full((3,), 16.0 * 16))
+
+
+def test_skip_and_padding_change_no_weight_and_are_off_by_default():
+    """Released checkpoints fit, and what is trained without them is as it was."""
+    states = []
+    for settings in ({}, {"skip": False, "padding": "zeros"}, {"padding": "replicate"}):
+        torch.manual_seed(0)
+        states.append(build_processor("SRResNet", 2, **SMALL, **settings).state_dict())
+    for state in states[1:]:
+        assert state.keys() == states[0].keys()
+        assert all(torch.equal(state[name], value) for name, value in states[0].items())
+
+
+@pytest.mark.parametrize("arch", ["SRResNet", "residual"])
+@pytest.mark.parametrize("padding", ["zeros", "replicate", "reflect"])
+def test_only_zeros_frame_a_plain_image(arch, padding):
+    torch.manual_seed(0)
+    network = build_processor(arch, 1, **SMALL, padding=padding).eval()
+    with torch.no_grad():
+        for part in network.modules():
+            if isinstance(part, torch.nn.Conv2d):
+                part.weight.normal_(std=0.02)
+        output = network(torch.full((1, 3, 24, 24), 0.5))
+    middle = output[..., 12:13, 12:13]
+    assert torch.allclose(output, middle.expand_as(output), atol=1e-5) == (padding != "zeros")
+
+
+def test_skip_and_padding_come_back_from_a_file(tmp_path):
+    settings = {"skip": True, "padding": "replicate"}
+    network = build_processor("SRResNet", 2, **SMALL, **settings).eval()
+    torch.nn.init.normal_(network.block4[-1].weight, std=0.1)
+    save_model(tmp_path / "p.safetensors", network, {"kind": "processor"})
+    x = torch.rand(1, 3, 6, 6)
+    assert torch.equal(load_processor(tmp_path / "p.safetensors")(x), network(x))
+
+
+def test_an_image_that_is_too_small_to_reflect_is_named():
+    network = build_processor("SRResNet", 1, **SMALL, padding="reflect").eval()
+    assert network(torch.rand(1, 3, 5, 5)).shape == (1, 3, 5, 5)
+    with pytest.raises(UserError, match="SRResNet: 4x5 px is too small to reflect"):
+        network(torch.rand(1, 3, 4, 5))
