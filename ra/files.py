@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from ra.errors import UserError
+
+HOST = os.uname().nodename
+TEMPORARY = re.compile(rf"\..+\.ra-(\d+)-{re.escape(HOST)}(\..*)?")
+_cleared: set[Path] = set()
+WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # what flock says on such disks
 
 
 @contextmanager
@@ -21,13 +27,14 @@ def atomic(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is fsynced and renamed to ``path``.
 
     The temporary name keeps the suffix of ``path`` (libraries choose formats by it). If the body
-    raises, the temporary file is removed and ``path`` is as it was; what a kill -9 left beside it
-    goes at the next writing. An OSError names ``path``, never the temporary file.
+    raises, the temporary file is removed and ``path`` is as it was. What a kill -9 left in the
+    folder goes when the next process writes there. An OSError names ``path``, never the temporary
+    file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    _clear(path)
+    temporary = path.with_name(f".{path.stem}.ra-{os.getpid()}-{HOST}{path.suffix}")
+    _clear(path.parent)
     try:
         yield temporary
         with open(temporary, "rb+") as handle:
@@ -53,34 +60,63 @@ def named(path: Path) -> Iterator[None]:
         raise
 
 
-def _clear(path: Path) -> None:
-    """Remove temporary files of ``path`` whose process is gone."""
-    name = re.compile(rf"\.{re.escape(path.stem)}\.(\d+){re.escape(path.suffix)}")
-    for entry in path.parent.iterdir():
-        match = name.fullmatch(entry.name)
+def _clear(folder: Path) -> None:
+    """Remove the temporary files in ``folder`` of processes of this machine that are gone.
+
+    Once a folder and process: listing a large folder takes longer than writing a file.
+    """
+    if folder in _cleared:
+        return
+    _cleared.add(folder)
+    for entry in folder.iterdir():
+        match = TEMPORARY.fullmatch(entry.name)
         if match and not Path(f"/proc/{match[1]}").exists():
             entry.unlink(missing_ok=True)
 
 
 @contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path``; the kernel lets go of it however this process ends.
+
+    Where the file system has no such locks, a file beside it (``path``.pid) that names the process
+    stands for them. What a killed process of this machine left counts as free.
+
+    Raises:
+        filelock.Timeout: another process holds it; ``lock_file`` is the file.
+    """
+    lock: BaseFileLock = FileLock(path, timeout=0, fallback_to_soft=False)
+    try:
+        with named(path):
+            lock.acquire()
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+        lock = SoftFileLock(f"{path}.pid", timeout=0)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold ``folder`` for this process; the kernel lets go of it however the process ends.
+    """Hold ``folder`` for this process.
 
     Raises:
         UserError: another process holds it, as a job does that outlived its killed Snakemake.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise UserError(
-            f"{folder}: another process is at work in it; wait for its end, or stop it"
-        ) from None
-    try:
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(folder / ".lock"))
+        except Timeout as taken:
+            file = taken.lock_file
+            lost = f"; if its machine is gone, delete {file}" if file.endswith(".pid") else ""
+            raise UserError(
+                f"{folder}: another process is at work in it; wait for its end, or stop it{lost}"
+            ) from None
         yield
-    finally:
-        lock.release()
 
 
 def escaped(path: Path | str) -> str:

@@ -29,7 +29,7 @@ from ra.models.recognizers import (
 )
 from ra.models.user_recognizer import pretrained_recognizer
 from ra.runtime.devices import use_device
-from ra.runtime.distributed import is_leader, join
+from ra.runtime.distributed import ALONE, Team, is_leader, join
 from ra.tracking import run as tracking
 from ra.training.loop import Runtime, train
 from ra.training.objectives import Objective
@@ -57,8 +57,8 @@ class Device:
     threads: int = 0
     jobs_per_gpu: int = 1
 
-    def use(self):
-        return use_device(self.name, self.threads, self.jobs_per_gpu)
+    def use(self, team: Team = ALONE):
+        return use_device(self.name, self.threads, self.jobs_per_gpu, team)
 
 
 def validation_batches(crops: Crops, runtime: Runtime, where: torch.device):
@@ -145,8 +145,8 @@ def training_job(kind: str, settings: dict[str, Any], save_dir: Path, device: De
     """Hold the folder, device, team and run of a training; yields (device, team, run)."""
     with (
         held(save_dir),
-        device.use() as where,
-        join(where) as team,
+        join() as team,
+        device.use(team) as where,
         tracked(kind, settings, save_dir, where) as run,
     ):
         yield where, team, run

@@ -1,71 +1,38 @@
-"""Which device and which arithmetic; hands a free GPU to each job of one machine."""
+"""Which device a job computes on, how networks get there, and with which arithmetic."""
 
 from __future__ import annotations
 
 import ctypes
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 from torch import nn
 
 from ra.errors import UserError
 from ra.runtime.cpu import accelerate
+from ra.runtime.distributed import ALONE, Team
+from ra.runtime.gpus import lease_gpu, visible_gpus
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
-def visible_gpus() -> list[str]:
-    """GPU ids this process may use, as CUDA_VISIBLE_DEVICES spells them; empty without CUDA."""
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        return [gpu.strip() for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if gpu.strip()]
-    return [str(index) for index in range(torch.cuda.device_count())]
-
-
-@contextmanager
-def lease_gpu(gpus: list[str], jobs_per_gpu: int = 1, folder: Path | None = None) -> Iterator[int]:
-    """Hold one of ``gpus`` alone (or with ``jobs_per_gpu - 1`` others); yields its position.
-
-    Snakemake counts GPUs but has no ids: a lock file per GPU and place hands them out. The
-    locks belong to the process, so a killed job frees its GPU.
-
-    Raises:
-        UserError: every place is taken.
-    """
-    folder = folder or Path(tempfile.gettempdir()) / f"ra-gpus-{os.getuid()}"
-    folder.mkdir(parents=True, exist_ok=True)
-    for place in range(jobs_per_gpu):
-        for position, gpu in enumerate(gpus):
-            lock = FileLock(folder / f"gpu-{gpu.replace('/', '_')}-{place}.lock", timeout=0)
-            try:
-                lock.acquire()
-            except Timeout:
-                continue
-            try:
-                yield position
-            finally:
-                lock.release()
-            return
-    raise UserError(
-        f"device: all {len(gpus) * jobs_per_gpu} places on GPUs {', '.join(gpus)} are taken; "
-        "start fewer jobs at once (--resources gpu=N) or raise jobs_per_gpu"
-    )
-
-
 @contextmanager
 def use_device(
-    name: str = "auto", threads: int = 0, jobs_per_gpu: int = 1
+    name: str = "auto", threads: int = 0, jobs_per_gpu: int = 1, team: Team = ALONE
 ) -> Iterator[torch.device]:
-    """The device of this job.
+    """The device of this process.
 
     Args:
-        name: ``auto`` (a free GPU, else the CPU), ``cpu``, ``cuda`` (a free GPU) or ``cuda:N``.
+        name: ``auto`` (a GPU where there is one, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
+            ``auto`` and ``cuda`` wait until a GPU is free; ``cuda:N`` takes it as it is.
         threads: CPU threads of this process; 0 leaves torch's choice. A setting of the
             experiment: sums depend on it, results must not depend on the machine.
+        jobs_per_gpu: jobs that may share a GPU.
+        team: the processes of this job; each gets a GPU of its own.
+
+    Raises:
+        UserError: an unknown name, or a GPU that this machine does not have.
     """
     if threads < 0 or jobs_per_gpu < 1:
         raise UserError("threads must be 0 or more and jobs-per-gpu at least 1")
@@ -82,10 +49,22 @@ def use_device(
     if not torch.cuda.is_available():
         raise UserError(f"device: '{name}' asked for, but this machine has no usable CUDA GPU")
     if name.startswith("cuda:"):
-        yield torch.device(name)
+        yield _named_gpu(name, team)
         return
-    with lease_gpu(visible_gpus(), jobs_per_gpu) as position:
-        yield torch.device("cuda", position)
+    with lease_gpu(visible_gpus(), jobs_per_gpu, team) as position:
+        device = torch.device("cuda", position)
+        if team.world > 1:
+            torch.cuda.set_device(device)  # that of NCCL
+        yield device
+
+
+def _named_gpu(name: str, team: Team) -> torch.device:
+    number, count = name.removeprefix("cuda:"), torch.cuda.device_count()
+    if not number.isdecimal() or int(number) >= count:
+        raise UserError(f"device: '{name}' is none of the {count} GPUs, cuda:0 to cuda:{count - 1}")
+    if team.world > 1:
+        raise UserError(f"device: '{name}' is one GPU for {team.world} processes; choose cuda")
+    return torch.device(name)
 
 
 def _keep_freed_memory() -> None:

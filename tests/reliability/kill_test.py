@@ -219,7 +219,7 @@ def killing(
             raise Fault(f"{folder}: {statuses}")
         # Killed between a job's last word to MLflow and snakemake's note that it is done.
         twice += sum(n - 1 for (_, status), n in statuses.items() if status == "FINISHED")
-    litter = [str(p) for p in place.glob("killed*/results/**/.*.[0-9]*.*") if p.is_file()]
+    litter = [str(p) for p in place.glob("killed*/results/**/.*.ra-[0-9]*") if p.is_file()]
     figures = {
         "signal": what.signal.name,
         "moments": kills,

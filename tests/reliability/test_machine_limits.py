@@ -12,7 +12,7 @@ from helpers import ROOT, clean_environment, snakemake, write_images
 
 from ra.cli import main
 from ra.errors import UserError, one_line
-from ra.files import alone, atomic, write_text
+from ra.files import alone, atomic
 from ra.jobs import core as jobs
 
 TINY = ["--device", "cpu", "--channels", "4", "--blocks", "1", "--epochs", "20"]
@@ -133,7 +133,7 @@ def test_snakemake_in_a_read_only_folder_is_a_short_message(read_only):
     done = snakemake(read_only, "--configfile", ROOT / "config.yaml")
     said = done.stdout + done.stderr
     assert done.returncode != 0 and "Traceback" not in said
-    assert f"{read_only}: read-only, and snakemake keeps its notes here" in said
+    assert f"{read_only}: read-only; Snakemake keeps its records in this folder" in said
     assert (read_only / "results/earlier.csv").read_text() == "earlier\n"
 
 
@@ -221,10 +221,3 @@ def test_a_second_snakemake_is_told_so(tmp_path):
         done = snakemake(tmp_path, "--configfile", ROOT / "config.yaml")
     said = done.stdout + done.stderr
     assert done.returncode != 0 and "results: another process is at work in it" in said
-
-
-def test_what_a_kill_left_beside_a_file_goes_at_the_next_writing(tmp_path):
-    (tmp_path / ".a.4194305.csv").write_text("half")  # above the largest process id
-    (tmp_path / f".a.{os.getppid()}.csv").write_text("another writer's")
-    write_text(tmp_path / "a.csv", "whole")
-    assert {path.name for path in tmp_path.iterdir()} == {"a.csv", f".a.{os.getppid()}.csv"}

@@ -1,83 +1,14 @@
-"""Who gets which GPU, and what a job sets on its CPU; the GPUs of these tests are names."""
+"""Which device a job gets, what it sets on its CPU, and its arithmetic."""
 
-import multiprocessing
-import os
-import signal
 import subprocess
 import sys
-from contextlib import ExitStack
 
 import pytest
 import torch
 
 from ra.errors import UserError
-from ra.runtime.devices import autocast, lease_gpu, use_device, visible_gpus
-
-
-def test_no_two_jobs_get_one_gpu(tmp_path):
-    with ExitStack() as jobs:
-        held = [jobs.enter_context(lease_gpu(["4", "7"], folder=tmp_path)) for _ in range(2)]
-        assert held == [0, 1]
-        with pytest.raises(UserError, match="all 2 places on GPUs 4, 7 are taken"):
-            jobs.enter_context(lease_gpu(["4", "7"], folder=tmp_path))
-    with lease_gpu(["4", "7"], folder=tmp_path) as position:
-        assert position == 0
-
-
-def test_jobs_that_may_share_spread_over_the_gpus_first(tmp_path):
-    with ExitStack() as jobs:
-        lease = lambda: jobs.enter_context(lease_gpu(["0", "1"], 2, tmp_path))  # noqa: E731
-        assert [lease() for _ in range(4)] == [0, 1, 0, 1]
-        with pytest.raises(UserError, match="all 4 places"):
-            lease()
-
-
-def test_another_list_of_gpus_meets_the_same_locks(tmp_path):
-    """A cluster's job sees GPU 7 alone; on its machine somebody holds it."""
-    with lease_gpu(["4", "7"], folder=tmp_path), lease_gpu(["4", "7"], folder=tmp_path):
-        with pytest.raises(UserError), lease_gpu(["7"], folder=tmp_path):
-            pass
-
-
-def hold(folder, ready):
-    with lease_gpu(["0"], folder=folder):
-        ready.set()
-        signal.pause()
-
-
-def test_a_killed_job_frees_its_gpu(tmp_path):
-    fork = multiprocessing.get_context("fork")
-    ready = fork.Event()
-    job = fork.Process(target=hold, args=(tmp_path, ready))
-    job.start()
-    assert ready.wait(10)
-    with pytest.raises(UserError), lease_gpu(["0"], folder=tmp_path):
-        pass
-    os.kill(job.pid, signal.SIGKILL)
-    job.join()
-    with lease_gpu(["0"], folder=tmp_path) as position:
-        assert position == 0
-
-
-def test_a_clusters_choice_of_gpus_is_respected(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-8ab1")
-    assert visible_gpus() == ["3", "GPU-8ab1"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert visible_gpus() == []
-
-
-def test_auto_takes_a_free_gpu_and_gives_it_back(monkeypatch, tmp_path):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
-    with use_device("auto") as first, use_device("cuda") as second:
-        assert (first, second) == (torch.device("cuda", 0), torch.device("cuda", 1))
-        with pytest.raises(UserError, match="GPUs 2, 5 are taken"), use_device("auto"):
-            pass
-        with use_device("cuda:1") as named, use_device("cpu") as cpu:
-            assert (named.index, cpu.type) == (1, "cpu")
-    with use_device("auto") as again:
-        assert again == torch.device("cuda", 0)
+from ra.runtime.devices import autocast, use_device
+from ra.runtime.distributed import Team
 
 
 def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused(monkeypatch):
@@ -86,6 +17,25 @@ def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused(monkeypatch):
         assert device.type == "cpu"
     with pytest.raises(UserError, match="'cuda' asked for, but this machine has no usable"):
         with use_device("cuda"):
+            pass
+
+
+@pytest.mark.parametrize("name", ["cuda:2", "cuda:-1", "cuda:x", "cuda:"])
+def test_a_gpu_that_is_not_there_is_one_line(monkeypatch, name):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with use_device("cuda:1") as device:
+        assert device == torch.device("cuda", 1)
+    with pytest.raises(UserError, match=f"'{name}' is none of the 2 GPUs, cuda:0 to cuda:1"):
+        with use_device(name):
+            pass
+
+
+def test_a_team_does_not_share_a_named_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match="'cuda:0' is one GPU for 2 processes; choose cuda"):
+        with use_device("cuda:0", team=Team(0, 2, 0, 2)):
             pass
 
 

@@ -1,26 +1,31 @@
 """A team of two processes trains what one process does with the same global batch."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pandas as pd
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
 from ra.errors import UserError
-from ra.runtime.distributed import SharedBatchNorm, Team, share_batch_norm
+from ra.runtime.distributed import SharedBatchNorm, Team, join, share_batch_norm
 
 
 def command(folder, out, *more, processes=1):
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", processes]
-    words = [*(launcher if processes > 1 else []), "-m", "ra", "train", "--data", folder]
-    words += ["--task", "dn", "--mode", "plain", "--channels", 4, "--blocks", 1, "--threads", 1]
+    # "--": torchrun would take --l for an abbreviation of an option of its own.
+    words = [*launcher, "-m", "--", "ra"] if processes > 1 else ["-m", "ra"]
+    words += ["train", "--data", folder, "--task", "dn", "--mode", "plain", "--l", 0]
+    words += ["--channels", 4, "--blocks", 1, "--threads", 1]
     words += ["--batch-size", 6, "--epochs", 2, "--lr", 0.1, "--device", "cpu"]
     # Adam would blow up the rounding in gradients that are zero (biases before batch norm).
     words += ["--optimizer", "sgd"]
@@ -63,19 +68,64 @@ def test_a_team_stops_together_and_resumes(prepared, tmp_path):
     assert state["step"] > 0 and json.loads(state["settings"])["epochs"] == 4000
 
 
-def test_shared_batch_norm_alone_is_batch_norm(monkeypatch):
+def test_a_member_dies_with_its_launcher(monkeypatch):
+    """A launcher that is killed (out of memory) leaves nobody at work in the folder."""
+    fork = multiprocessing.get_context("fork")
+    here, there = fork.Pipe()
+
+    def join_and_wait(*_):
+        there.send(os.getpid())
+        time.sleep(60)
+
+    def launch():
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setattr("torch.distributed.init_process_group", join_and_wait)
+        if os.fork() == 0:
+            with join():
+                pass
+        time.sleep(60)
+
+    launcher = fork.Process(target=launch)
+    launcher.start()
+    member = psutil.Process(here.recv())
+    launcher.kill()
+    assert psutil.wait_procs([member], timeout=10)[1] == []
+    launcher.join()
+
+
+@pytest.mark.parametrize(("centre", "deviation"), [(0.5, 0.3), (5000.0, 1.0), (-1e5, 10.0)])
+def test_shared_batch_norm_alone_is_batch_norm(monkeypatch, centre, deviation):
+    """Also where the mean is large: its square would leave no digit of the variance."""
     monkeypatch.setattr("ra.runtime.distributed.all_reduce", lambda parts: parts)
     torch.manual_seed(0)
-    ours, theirs = (share_batch_norm(nn.Sequential(nn.BatchNorm2d(3)))[0], nn.BatchNorm2d(3))
+    ours = share_batch_norm(nn.Sequential(nn.BatchNorm2d(3)))[0]
     assert type(ours) is SharedBatchNorm
-    x = torch.rand(4, 3, 5, 6, requires_grad=True)
-    y = x.detach().clone().requires_grad_()
-    torch.testing.assert_close(ours(x), theirs(y))
-    ours(x).square().sum().backward()
-    theirs(y).square().sum().backward()
-    torch.testing.assert_close(x.grad, y.grad, atol=1e-4, rtol=1e-4)
-    for name, value in theirs.state_dict().items():
-        torch.testing.assert_close(ours.state_dict()[name], value)
+    theirs = nn.BatchNorm2d(3).double()
+    for one in (ours, theirs):
+        nn.init.constant_(one.weight, 1.5)
+        nn.init.constant_(one.bias, 0.25)
+    x = (centre + deviation * torch.randn(4, 3, 5, 6)).requires_grad_()
+    y = x.detach().double().requires_grad_()
+    direction = torch.randn(4, 3, 5, 6)
+    torch.testing.assert_close(ours(x), theirs(y).float(), atol=1e-4, rtol=1e-4)
+    (ours(x) * direction).sum().backward()
+    (theirs(y) * direction).sum().backward()
+    scale = y.grad.abs().max().item()
+    torch.testing.assert_close(x.grad, y.grad.float(), atol=1e-4 * scale, rtol=1e-4)
+    for name in ("running_mean", "running_var"):
+        expected = theirs.state_dict()[name].float()
+        torch.testing.assert_close(ours.state_dict()[name], expected, rtol=1e-4, atol=1e-5)
+    for name, value in theirs.named_parameters():
+        grad = ours.get_parameter(name).grad
+        torch.testing.assert_close(grad, value.grad.float(), rtol=1e-4, atol=1e-3)
+
+
+def test_on_gpus_batch_norm_is_shared_by_torch():
+    class OnGpu(nn.Sequential):
+        def parameters(self, recurse=True):
+            return iter([SimpleNamespace(is_cuda=True)])
+
+    assert type(share_batch_norm(OnGpu(nn.BatchNorm2d(3)))[0]) is nn.SyncBatchNorm
 
 
 def test_a_batch_without_an_image_for_everyone_is_refused():
