@@ -190,9 +190,10 @@ def _open_rows(path: Path, mode: str) -> IO[str]:
     return open(path, mode, newline="", encoding="utf-8", errors="surrogateescape")
 
 
-def _write_row(rows: IO[str], row: Iterable[object]) -> None:
-    # Python 3.11 does not quote a carriage return of its own accord, and then cannot read it.
+def write_row(rows: IO[str], row: Iterable[object]) -> None:
+    """Write one row of a manifest; its first column is the path."""
     row = list(row)
+    # Python 3.11 does not quote a carriage return of its own accord, and then cannot read it.
     quoting = csv.QUOTE_ALL if "\r" in row[0] else csv.QUOTE_MINIMAL
     csv.writer(rows, lineterminator="\n", quoting=quoting).writerow(row)
 
@@ -214,7 +215,7 @@ def _write_part(part, files, read, decode, on_bad_image, workers) -> list[str]:
                 if on_bad_image == "fail":
                     raise UserError(f"{bad[-1]}; mend or remove it, or set on_bad_image: skip")
             height, width = ("", "") if found.reason else found.image.shape[:2]
-            _write_row(rows, (path, label, height, width, offset, *found[1:]))
+            write_row(rows, (path, label, height, width, offset, *found[1:]))
             if decode and not found.reason:
                 pixels.write(np.ascontiguousarray(found.image).data)
                 offset += found.image.size
@@ -253,7 +254,7 @@ def _recover(part, files, root: Path, decode: bool, keep_bad: bool) -> tuple[int
                 end += int(row[2]) * int(row[3]) * 3
                 if end > size:
                     break
-            _write_row(kept, row)
+            write_row(kept, row)
             done, offset = done + 1, end
     os.truncate(_pixels(part), offset)
     return done, offset, bad
@@ -266,10 +267,10 @@ def _write_manifest(part: Path, manifest: Path) -> None:
         _open_rows(part, "r") as rows,
         _open_rows(temporary, "w") as kept,
     ):
-        _write_row(kept, COLUMNS)
+        write_row(kept, COLUMNS)
         for row in csv.reader(rows):
             if not row[6]:
-                _write_row(kept, row[: len(COLUMNS)])
+                write_row(kept, row[: len(COLUMNS)])
 
 
 def _report_bad(listing: Path, bad: list[str]) -> None:

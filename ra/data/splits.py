@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import queue
 import sys
@@ -12,7 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow
 import torch
+from pyarrow import csv
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -52,6 +53,24 @@ class Batch(NamedTuple):
         return Batch(*images[:2], *moved[2:])
 
 
+class Paths(Sequence[str]):
+    """Paths of images as one block of bytes: a million Python strings are half a gigabyte, which
+    loader processes would copy page by page as they count references."""
+
+    def __init__(self, column: pyarrow.ChunkedArray) -> None:
+        self._column = column
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    def __getitem__(self, index: int) -> str:
+        return self._column[int(index)].as_py()
+
+
+# Columns of a manifest that jobs read.
+TYPES = {"path": "string", "label": "int64", "height": "int32", "width": "int32", "offset": "int64"}
+
+
 class ImageSplit:
     """The images of one split, by index: memory-mapped pixels, or files decoded on demand."""
 
@@ -59,20 +78,32 @@ class ImageSplit:
         self.info = read_info(directory)
         manifest, pixels = directory / f"{split}.csv", directory / f"{split}.bin"
         try:
-            with open(manifest, newline="", encoding="utf-8") as rows:
-                table = list(csv.DictReader(rows))
-            self.paths = [row["path"] for row in table]
-            self.labels = np.array([int(row["label"]) for row in table])
-            self._shapes = [(int(row["height"]), int(row["width"]), 3) for row in table]
-            self._offsets = [int(row["offset"]) for row in table]
-        except (KeyError, TypeError, ValueError):
+            with open(manifest, "rb") as file:
+                table = csv.read_csv(
+                    file,
+                    csv.ReadOptions(use_threads=False, block_size=2**24),
+                    csv.ParseOptions(newlines_in_values=True),
+                    csv.ConvertOptions(
+                        column_types=TYPES, include_columns=list(TYPES), null_values=[]
+                    ),
+                )
+        except (KeyError, ValueError):
             table = []
-        if len(table) != self.info.images[split] or not table:
+        if len(table) != self.info.images[split] or not len(table):
             raise UserError(f"{manifest}: damaged; run 'ra prepare' again")
+        self.paths = Paths(table["path"])
+        self.labels, self._heights, self._widths, self._offsets = (
+            # to_numpy() would import pandas.
+            np.frombuffer(table[name].combine_chunks().buffers()[1], kind, len(table))
+            for name, kind in TYPES.items()
+            if name != "path"
+        )
+        pyarrow.default_memory_pool().release_unused()
         self._pixels = None
         if self.info.decoded:
             # More pixels than the manifest needs are right: halves of the classes share them.
-            if pixels.stat().st_size < self._offsets[-1] + math.prod(self._shapes[-1]):
+            end = self._offsets[-1] + 3 * int(self._heights[-1]) * int(self._widths[-1])
+            if pixels.stat().st_size < end:
                 raise UserError(f"{pixels}: damaged; run 'ra prepare' again")
             self._pixels = np.memmap(pixels, dtype=np.uint8, mode="r")
 
@@ -82,14 +113,14 @@ class ImageSplit:
     @property
     def whole(self) -> bool:
         """Every image is as large as a crop, so that its crop is the image, mirrored or not."""
-        return set(self._shapes) == {(self.info.crop, self.info.crop, 3)}
+        return bool(((self._heights == self.info.crop) & (self._widths == self.info.crop)).all())
 
     def image(self, index: int) -> np.ndarray:
         """uint8 (H, W, 3)."""
         if self._pixels is None:
             return _decode(self.info, self.paths[index])
-        shape, start = self._shapes[index], self._offsets[index]
-        return self._pixels[start : start + shape[0] * shape[1] * 3].reshape(shape)
+        shape, start = (self._heights[index], self._widths[index], 3), self._offsets[index]
+        return self._pixels[start : start + math.prod(shape)].reshape(shape)
 
 
 class FolderSplit:

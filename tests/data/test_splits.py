@@ -1,9 +1,12 @@
 """Crops against torchvision, and the independence of numbers from workers and resumption."""
 
+import json
+import sys
 import threading
 from contextlib import closing
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from helpers import write_images
@@ -12,7 +15,7 @@ from torchvision.transforms import v2
 
 from ra.data.degradations import build_task
 from ra.data.images import read_image
-from ra.data.prepare import prepare
+from ra.data.prepare import COLUMNS, prepare
 from ra.data.splits import Crops, TrainingKeys, ahead, loader, open_split, validation_keys
 
 CPU = torch.device("cpu")
@@ -53,8 +56,23 @@ def test_images_with_room_around_the_crop_are_not_whole(prepared):
 
 def test_a_plain_folder_gives_the_images_of_the_prepared_one(folder, prepared):
     plain, cached = open_split(folder, "val", 20, 16), open_split(prepared, "val")
-    assert plain.paths == cached.paths
+    assert list(plain.paths) == list(cached.paths)
     assert all(np.array_equal(plain.image(i), cached.image(i)) for i in range(len(plain)))
+
+
+def test_a_manifest_is_no_python_object_per_image(prepared, tmp_path):
+    """ImageNet's manifest has 1.3 million rows, and every loader process has its own."""
+    rows, info = 20_000, json.loads((prepared / "dataset.json").read_text())
+    info |= {"decoded": False, "images": {"train": rows, "val": 1}}
+    (tmp_path / "dataset.json").write_text(json.dumps(info))
+    lines = [f'"train/b/{n},.png",1,20,{n % 9 + 16},{n},00' for n in range(rows)]
+    manifest = "\n".join([",".join(COLUMNS), *lines, ""])
+    (tmp_path / "train.csv").write_text(manifest)
+    before = sys.getallocatedblocks()
+    split = open_split(tmp_path, "train")
+    assert sys.getallocatedblocks() - before < rows / 10
+    assert split.paths[12_345] == "train/b/12345,.png" and split.labels.sum() == rows
+    assert pd.DataFrame({"path": split.paths}).path.iloc[-1] == f"train/b/{rows - 1},.png"
 
 
 def test_labels_follow_the_sorted_class_names(prepared):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ra.data.prepare import COLUMNS, SPLITS, DatasetInfo, read_info
+from ra.data.prepare import COLUMNS, SPLITS, DatasetInfo, read_info, write_row
 from ra.errors import UserError
 from ra.files import atomic, write_json
 
@@ -45,9 +45,10 @@ def _write_half(data: Path, info: DatasetInfo, half: str, classes: list[str], ou
             kept = [row for row in csv.DictReader(rows) if int(row["label"]) in labels]
         with atomic(out / f"{split}.csv") as temporary:
             with open(temporary, "w", newline="", encoding="utf-8") as rows:
-                writer = csv.DictWriter(rows, COLUMNS, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows({**row, "label": labels[int(row["label"])]} for row in kept)
+                write_row(rows, COLUMNS)
+                for row in kept:
+                    row["label"] = labels[int(row["label"])]
+                    write_row(rows, row.values())
         counts[split] = len(kept)
         if info.decoded:
             _share(data / f"{split}.bin", out / f"{split}.bin")

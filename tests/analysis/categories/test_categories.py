@@ -14,7 +14,7 @@ from ra.data.prepare import prepare, read_info
 from ra.data.splits import open_split
 from ra.errors import UserError
 
-CLASSES = ("a", "b", "c", "d", "e")
+CLASSES = ("a", "b", "c\nc", "d\rd", "e\u2028e")
 
 
 @pytest.fixture(scope="module", params=[True, False])
