@@ -128,7 +128,7 @@ def holm(p: Sequence[float]) -> np.ndarray:
     return adjusted
 
 
-def draw_images(count: int, rounds: int, seed: int) -> np.ndarray:
+def resamples(count: int, rounds: int, seed: int) -> np.ndarray:
     """Bootstrap samples of image positions (1 + rounds, count); the first is every image once."""
     drawn = np.random.default_rng(seed).integers(0, count, (rounds, count))
     return np.concatenate([np.arange(count)[None], drawn])
@@ -162,7 +162,7 @@ def rank_coefficient(a: np.ndarray, b: np.ndarray) -> float:
 
 def rank_correlation(a: np.ndarray, b: np.ndarray, seed: int, rounds: int = 500) -> dict:
     """Spearman's coefficient, its bootstrap interval and n; NaN where either is constant."""
-    values = np.array([rank_coefficient(a[d], b[d]) for d in draw_images(len(a), rounds, seed)])
+    values = np.array([rank_coefficient(a[d], b[d]) for d in resamples(len(a), rounds, seed)])
     known = np.isfinite(values[1:]).any()
     found = bootstrap(values) if known else {"value": values[0], "low": np.nan, "high": np.nan}
     return {**found, "n": len(a)}

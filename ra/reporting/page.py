@@ -9,9 +9,9 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -29,7 +29,6 @@ from ra.reporting.names import (
     NO_PROCESSING,
     PLAIN,
     RA,
-    measure_title,
     model_names,
     p_model_title,
     recognizer_title,
@@ -45,41 +44,7 @@ from ra.reporting.tables import (
 )
 
 PICTURES = 6  # of each task
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A number of the headline table."""
-
-    value: str
-    interval: str
-    best: bool
-    mark: str  # ▲ or ▼ where the difference to plain is significant
-    note: str  # p and difference, shown when the mouse is over it
-
-
-@dataclass(frozen=True)
-class Example:
-    """An image that a recognizer gets wrong after plain processing and right after RA processing;
-    pictures as data URIs."""
-
-    label: str
-    pictures: dict[str, str]  # Input, Plain, RA, Target
-    answers: dict[str, tuple[str, bool]]  # Plain, RA -> (prediction, right)
-
-
-@dataclass(frozen=True)
-class Examples:
-    """The picture grid of one task."""
-
-    task: str
-    model: str
-    recognizer: str
-    met: bool  # whether that recognizer trained the processor
-    gained: int
-    lost: int
-    images: int
-    shown: list[Example]
+PICTURE_NAMES = ("Input", "Plain", "RA", "Target")
 
 
 def write_report(
@@ -97,6 +62,8 @@ def write_report(
         significance: significance.csv of ``ra table``; without it the table has no marks.
         recognizers: columns, in order; empty takes every one that occurs.
     """
+    from jinja2 import Environment, StrictUndefined
+
     tidy = read_evaluations(evaluations)
     recognizers = columns_of(tidy, recognizers)
     tasks = list(tidy.task.unique())
@@ -104,56 +71,49 @@ def write_report(
     limits = {task: bounds(accuracy_table, tidy, task, recognizers) for task in tasks}
     tests = read_significance(significance)
     quality = quality_table(tidy)
-    psnr = {task: quality[measure_title("psnr")][task_title(task)] for task in tasks}
     drawn = {
         "bars": plots.bars(tables, limits),
         "gains": plots.gains(gain) if len(gain := gain_table(tables)) else "",
-        "plane": plots.plane(tables, psnr),
+        "plane": plots.plane(tables, quality),
     }
-    page = _template().render(
+    template = files("ra.reporting").joinpath("page.html").read_text(encoding="utf-8")
+    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(template)
+    text = page.render(
         dataset=", ".join(map(str, tidy.dataset.unique())),
         images=int(tidy.n.max()),
         seeds=tidy.seed.nunique(),
         version=__version__,
         headlines=[headline(task, table, tests) for task, table in tables.items()],
-        task_names={task: task_title(task) for task in tasks},
         recognizers=[recognizer_title(name) for name in recognizers],
         tables={
-            task: headline_cells(task, table, limits[task], tests, recognizers)
+            task_title(task): headline_cells(table, limits[task], tests[tests.task == task])
             for task, table in tables.items()
         },
         marked=not tests.empty,
         level=LEVEL,
         quality=quality.reset_index().to_dict("split"),
         plots=drawn,
-        examples=[found for task in tasks if (found := examples(evaluations, task, data))]
-        if data
-        else [],
+        examples=[e for task in tasks if data and (e := examples(evaluations, task, data))],
         settings=settings_of(evaluations),
     )
     for name, svg in drawn.items():
         write_text(save_dir / f"{name}.svg", svg or "<svg xmlns='http://www.w3.org/2000/svg'/>")
-    write_text(save_dir / "report.html", page)
-
-
-def _template():
-    from jinja2 import Environment, StrictUndefined
-
-    text = files("ra.reporting").joinpath("page.html").read_text(encoding="utf-8")
-    return Environment(autoescape=True, undefined=StrictUndefined).from_string(text)
+    write_text(save_dir / "report.html", text)
 
 
 def read_significance(path: Path | None) -> pd.DataFrame:
     """The tests against plain, one row per (task, model name, recognizer); of several seeds
     their mean."""
+    columns = ["task", "model", "recognizer", "difference", "p_holm"]
     if path is None:
-        return pd.DataFrame(columns=["task", "model", "evaluation_r", "difference", "p_holm"])
+        return pd.DataFrame(columns=columns)
     try:
-        table = pd.read_csv(path, dtype={"training_r": str, "seed": str}, keep_default_na=False)
-        overall = table[table.seed == ALL_SEEDS]
-        overall = table if overall.empty else overall
-        numbers = overall[["difference", "p_holm"]].apply(pd.to_numeric)
-        return overall.assign(model=model_names(overall), **numbers)
+        empty = {"difference": [""], "p_holm": [""]}
+        table = pd.read_csv(path, dtype={"seed": str}, keep_default_na=False, na_values=empty)
+        if (table.seed == ALL_SEEDS).any():
+            table = table[table.seed == ALL_SEEDS]
+        titles = table.evaluation_r.map(recognizer_title)
+        return table.assign(model=model_names(table), recognizer=titles)[columns]
     except (OSError, ValueError, AttributeError, KeyError) as error:
         raise UserError(f"{path}: cannot be read as significance.csv ({error})") from None
 
@@ -179,26 +139,26 @@ def headline(task: str, table: pd.DataFrame, tests: pd.DataFrame) -> str:
 
 
 def headline_cells(
-    task: str, table: pd.DataFrame, limits, tests: pd.DataFrame, recognizers: Sequence[str]
-) -> list[tuple[str, list[Cell]]]:
-    """(P model, cells) of each row."""
-    rows = []
-    for row, name in enumerate(table.index):
-        cells = []
-        for column, recognizer in enumerate(recognizers):
-            value, low, high = (part.iat[row, column] for part in (table, *limits))
-            test = tests[
-                (tests.task == task) & (tests.model == name) & (tests.evaluation_r == recognizer)
-            ]
-            mark, note = "", ""
-            if len(test):
-                difference, p = test.difference.iloc[0], test.p_holm.iloc[0]
-                mark = "" if p >= LEVEL else "▲" if difference > 0 else "▼"
-                note = f"{difference:+.1f} points against plain, p = {p:.2g} (Holm)"
-            best = round(value, 1) == round(table.iloc[:, column].max(), 1)
-            cells.append(Cell(f"{value:.1f}", f"{low:.1f}–{high:.1f}", best, mark, note))
-        rows.append((name, cells))
-    return rows
+    table: pd.DataFrame, limits: tuple[pd.DataFrame, pd.DataFrame], tests: pd.DataFrame
+) -> list[tuple[str, list[dict[str, object]]]]:
+    """(processor, cells) of each row.
+
+    A cell has value and interval as text; whether it is the best of its column; mark, ▲ or ▼
+    where the difference to plain is significant; note, for when the mouse is over it.
+    """
+    known = tests.set_index(["model", "recognizer"])
+    low, high = limits
+    rows = {name: [] for name in table.index}
+    for (name, r), value in table.stack(future_stack=True).items():
+        cell = {"value": f"{value:.1f}", "mark": "", "note": ""}
+        cell["interval"] = f"{low.at[name, r]:.1f}–{high.at[name, r]:.1f}"
+        cell["best"] = round(value, 1) == round(table[r].max(), 1)
+        if (name, r) in known.index:
+            difference, p = known.loc[(name, r), ["difference", "p_holm"]]
+            cell["mark"] = "" if not p < LEVEL else "▲" if difference > 0 else "▼"
+            cell["note"] = f"{difference:+.1f} points against plain, p = {p:.2g} (Holm)"
+        rows[name].append(cell)
+    return list(rows.items())
 
 
 def gain_table(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -213,11 +173,11 @@ def gain_table(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(parts) if parts else pd.DataFrame()
 
 
-def examples(evaluations: Sequence[Path], task: str, data: Path) -> Examples | None:
+def examples(evaluations: Sequence[Path], task: str, data: Path) -> dict[str, object] | None:
     """Images that a recognizer gets wrong after plain and right after RA, the first of each class.
 
     The recognizer is one that took no part in the training where there is one. How often the
-    opposite happens is counted as well.
+    opposite happens is counted as well (lost).
     """
     identities = {path: read_identity(path) for path in evaluations}
     mine = {path: identity for path, identity in identities.items() if identity["task"] == task}
@@ -234,73 +194,65 @@ def examples(evaluations: Sequence[Path], task: str, data: Path) -> Examples | N
     r = next((r for r in known if r != identity["training_r"]), known[0])
     wrong, right = before[f"{r}:top1"] == 0, after[f"{r}:top1"] == 1
     found = after[wrong & right].drop_duplicates("label").head(PICTURES)
-    return Examples(
-        task=task,
-        model=f"{p_model_title(RA)} (lambda {identity['lambda']:g})",
-        recognizer=recognizer_title(r),
-        met=r == identity["training_r"],
-        gained=int((wrong & right).sum()),
-        lost=int((~wrong & ~right).sum()),
-        images=len(after),
-        shown=_pictures(found, before, r, plain, path, data),
-    )
+    return {
+        "task": task_title(task),
+        "model": f"{p_model_title(RA)} (lambda {identity['lambda']:g})",
+        "recognizer": recognizer_title(r),
+        "met": r == identity["training_r"],
+        "gained": int((wrong & right).sum()),
+        "lost": int((~wrong & ~right).sum()),
+        "images": len(after),
+        "shown": _pictures(found, before, r, plain, path, data) if len(found) else [],
+    }
 
 
 @torch.inference_mode()
-def _pictures(found, before, r: str, plain: Path, aware: Path, data: Path) -> list[Example]:
-    if found.empty:
-        return []
+def _pictures(found, before, r: str, plain: Path, aware: Path, data: Path) -> list[dict]:
+    """Of each image its label, its pictures as data URIs, and (prediction, right) where there is
+    one."""
     split = open_split(data, "val")
     header = read_header(aware.with_name("processor.safetensors"))
     task = build_task(header["task"], **header.get("task_settings", {}))
     processors = [load_processor(p.with_name("processor.safetensors")) for p in (plain, aware)]
-    classes = split.info.classes
+    predicted = before.set_index("index")[f"{r}:prediction"]
     shown = []
-    for row in found.to_dict("records"):
-        batch = Crops(split, task).__getitems__([(0, VALIDATION, row["index"])])
-        batch = batch.to(torch.device("cpu"))
-        outputs = [processor(batch.input).clamp(0, 1) for processor in processors]
+    for index, label in zip(found["index"], found["label"], strict=True):
+        batch = Crops(split, task).__getitems__([(0, VALIDATION, index)]).to(torch.device("cpu"))
+        outputs = [processor(batch.input) for processor in processors]
         images = [no_processing(batch.input, task.scale), *outputs, batch.target]
-        names = ("Input", "Plain", "RA", "Target")
-        was = int(before.loc[before["index"] == row["index"], f"{r}:prediction"].iloc[0])
+        right, wrong = (split.info.classes[k] for k in (label, predicted[index]))
         shown.append(
-            Example(
-                classes[row["label"]],
-                {n: _data_uri(image[0]) for n, image in zip(names, images, strict=True)},
-                {"Plain": (classes[was], False), "RA": (classes[row["label"]], True)},
-            )
+            {
+                "label": right,
+                "pictures": dict(zip(PICTURE_NAMES, map(_data_uri, images), strict=True)),
+                "answers": {"Plain": (wrong, False), "RA": (right, True)},
+            }
         )
     return shown
 
 
 def _data_uri(image: Tensor) -> str:
-    """(3, H, W) in [0, 1] as a PNG in a URI."""
+    """(1, 3, H, W) in [0, 1] as a PNG in a URI."""
     buffer = io.BytesIO()
-    plots.to_image(image).save(buffer, "PNG")
+    plots.to_image(image[0]).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def settings_of(evaluations: Sequence[Path]) -> list[dict[str, str]]:
     """How each processor was trained, from the headers of the model files."""
-    rows = []
-    for path in evaluations:
-        model = path.with_name("processor.safetensors")
-        if model.exists():
-            header = read_header(model)
-            made = header.get("settings", {})
-            network = header.get("network", {})
-            rows.append(
-                {
-                    "P": f"{header['task']} {header['objective']} λ={header['lambda']:g}",
-                    "training R": header["recognizer"],
-                    "seed": header.get("seed", ""),
-                    "network": " ".join(f"{k}={v}" for k, v in network.items()),
-                    "schedule": ", ".join(
-                        f"{key} {made[key]}"
-                        for key in ("epochs", "batch_size", "optimizer", "lr", "lr_schedule")
-                        if key in made
-                    ),
-                    "data": str(made.get("data_digest", ""))[:12],
-                }
-            )
-    return rows
+    models = [path.with_name("processor.safetensors") for path in evaluations]
+    return [_settings(read_header(model)) for model in models if model.exists()]
+
+
+def _settings(header: dict[str, Any]) -> dict[str, str]:
+    made = header.get("settings", {})
+    schedule = ("epochs", "batch_size", "optimizer", "lr", "lr_schedule")
+    title = f"{task_title(header['task'])}, {p_model_title(header['objective'])}"
+    return {
+        "P": f"{title}, λ={header['lambda']:g}",
+        "training R": recognizer_title(header["recognizer"]),
+        "seed": header.get("seed", ""),
+        "network": " ".join(f"{k}={v}" for k, v in header.get("network", {}).items()),
+        "schedule": ", ".join(f"{key} {made[key]}" for key in schedule if key in made),
+        "data": str(made.get("data_digest", ""))[:12],
+    }

@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from ra.files import atomic
-from ra.reporting.names import task_title
+from ra.reporting.names import measure_title, task_title
 
 if TYPE_CHECKING:  # a table needs no torch
     from torch import Tensor
@@ -84,19 +84,20 @@ def bars(
     return _svg(figure)
 
 
-def plane(tables: Mapping[str, pd.DataFrame], psnr: Mapping[str, pd.Series]) -> str:
+def plane(tables: Mapping[str, pd.DataFrame], quality: pd.DataFrame) -> str:
     """SVG: a panel per task, PSNR against the mean top-1 of all recognizers.
 
     Args:
         tables: task -> top-1 (%), rows processors, columns recognizers.
-        psnr: task -> PSNR (dB) of each processor.
+        quality: the image-quality table, with rows (task, processor).
     """
     colours = _colours(tables)
+    psnr = quality[measure_title("psnr")]
     figure, drawn = panels(len(tables), 10 / len(tables), 3.6)
     for axes, (task, table) in zip(drawn, tables.items(), strict=True):
         for name, top1 in table.mean(axis=1).items():
-            label = name if axes is drawn[0] else None
-            axes.plot(psnr[task][name], top1, "o", ms=9, color=colours[name], label=label)
+            look = {"ms": 9, "color": colours[name], "label": name if axes is drawn[0] else None}
+            axes.plot(psnr[task_title(task), name], top1, "o", **look)
         axes.margins(0.15)
         axes.set_xlabel("PSNR (dB)")
         axes.grid(alpha=0.3)
@@ -130,8 +131,9 @@ def gains(table: pd.DataFrame) -> str:
 
 def write_heat_map(path: Path, table: pd.DataFrame, title: str) -> None:
     """PNG of a table of percentages as coloured cells with their numbers."""
-    rows, columns = table.shape
-    figure, (axes,) = panels(1, 1.6 + 1.1 * columns, 1.2 + 0.5 * rows)
+    longest = max(len(str(name)) for name in table.index)
+    width, height = 1.6 + 0.08 * longest + 1.1 * table.shape[1], 1.2 + 0.5 * len(table)
+    figure, (axes,) = panels(1, width, height)
     numbers = table.to_numpy(dtype=float)
     middle = (np.nanmin(numbers) + np.nanmax(numbers)) / 2
     image = _matrix(axes, table, table.index, ".1f", lambda v: v <= middle, {"cmap": "viridis"})

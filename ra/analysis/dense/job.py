@@ -22,7 +22,7 @@ from ra.analysis.dense.voc import DetectionCrops, VocImages
 from ra.data.degradations import build_task
 from ra.data.splits import loader, validation_keys
 from ra.errors import UserError
-from ra.evaluation.statistics import bootstrap, bootstrap_difference, draw_images
+from ra.evaluation.statistics import bootstrap, bootstrap_difference, resamples
 from ra.files import atomic
 from ra.jobs.common import (
     Device,
@@ -180,7 +180,7 @@ def _identity(name: str, header: dict[str, Any] | None) -> dict[str, Any]:
 def precision_table(found, truth, named: dict[str, dict[str, Any]], rounds: int) -> pd.DataFrame:
     """Rows: KEYS, metric (map50, map), value, low, high (%), n (images); for a P with a plain one
     of the same data and seed also difference, difference_low, difference_high and p."""
-    draws = draw_images(len(truth), rounds, seed=0)
+    draws = resamples(len(truth), rounds, seed=0)
     rows = []
     for metric, measure in (("map50", voc_map), ("map", coco_map)):
         values = {name: measure(detections, truth, draws) for name, detections in found.items()}

@@ -6,7 +6,7 @@ import torch
 from torchmetrics.detection import MeanAveragePrecision
 
 from ra.analysis.dense.average_precision import coco_map, voc_map
-from ra.evaluation.statistics import bootstrap, bootstrap_difference, draw_images
+from ra.evaluation.statistics import bootstrap, bootstrap_difference, resamples
 
 BOX, FAR = [0.0, 0.0, 10.0, 10.0], [50.0, 50.0, 60.0, 60.0]
 
@@ -26,14 +26,14 @@ def seen(*boxes, scores, labels=None):
 
 
 def precision(found, truth) -> float:
-    return voc_map(found, truth, draw_images(len(truth), 0, 0))[0]
+    return voc_map(found, truth, resamples(len(truth), 0, 0))[0]
 
 
 def test_a_perfect_detector_has_100():
     truth = [real(BOX, FAR), real(BOX, labels=[2])]
     found = [seen(BOX, FAR, scores=[0.9, 0.8]), seen(BOX, scores=[0.7], labels=[2])]
     assert precision(found, truth) == 100
-    assert coco_map(found, truth, draw_images(2, 0, 0))[0] == pytest.approx(100)
+    assert coco_map(found, truth, resamples(2, 0, 0))[0] == pytest.approx(100)
 
 
 def test_an_object_counts_once():
@@ -54,7 +54,7 @@ def test_difficult_objects_are_neither_wanted_nor_wrong():
     truth = [real(BOX, FAR, difficult=[False, True])]
     assert precision([seen(BOX, scores=[0.9])], truth) == 100
     assert precision([seen(FAR, FAR, BOX, scores=[0.9, 0.8, 0.7])], truth) == 100
-    assert coco_map([seen(FAR, BOX, scores=[0.9, 0.7])], truth, draw_images(1, 0, 0))[
+    assert coco_map([seen(FAR, BOX, scores=[0.9, 0.7])], truth, resamples(1, 0, 0))[
         0
     ] == pytest.approx(100)
 
@@ -70,7 +70,7 @@ def test_images_without_objects_or_detections():
     assert precision([none, none], [real(BOX), empty]) == 0
     with_false = [seen(BOX, scores=[0.5]), seen(BOX, scores=[0.9])]
     assert precision(with_false, [real(BOX), empty]) == 50
-    assert coco_map([none, none], [real(BOX), empty], draw_images(2, 3, 0)).tolist() == [0] * 4
+    assert coco_map([none, none], [real(BOX), empty], resamples(2, 3, 0)).tolist() == [0] * 4
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_coco_map_is_that_of_torchmetrics(scenes):
     ious, recalls = np.linspace(0.5, 0.95, 10).tolist(), np.linspace(0, 1, 101).tolist()
     metric = MeanAveragePrecision(iou_thresholds=ious, rec_thresholds=recalls)
     metric.update(found, truth)
-    ours = coco_map(found, truth, draw_images(20, 0, 0))[0]
+    ours = coco_map(found, truth, resamples(20, 0, 0))[0]
     assert ours == pytest.approx(100 * float(metric.compute()["map"]), abs=1e-4)
     assert 10 < ours < 90
 
@@ -113,16 +113,16 @@ def test_voc_map_is_near_cocos_at_half_an_overlap(scenes):
 @pytest.mark.parametrize("measure", [voc_map, coco_map])
 def test_a_sample_is_the_map_of_its_images(scenes, measure):
     found, truth = scenes
-    draws = draw_images(20, 2, seed=1)
+    draws = resamples(20, 2, seed=1)
     values = measure(found, truth, draws)
     drawn = [found[i] for i in draws[1]], [truth[i] for i in draws[1]]
-    assert values[1] == pytest.approx(measure(*drawn, draw_images(20, 0, 0))[0], abs=1e-6)
+    assert values[1] == pytest.approx(measure(*drawn, resamples(20, 0, 0))[0], abs=1e-6)
     assert values[1] != values[0]
 
 
 def test_a_difference_is_paired(scenes):
     found, truth = scenes
-    draws = draw_images(20, 200, seed=0)
+    draws = resamples(20, 200, seed=0)
     better = [{**one, "scores": one["scores"].clone()} for one in found]
     for one in better:
         one["scores"][-2:] = 0  # its false detections come last
@@ -133,4 +133,4 @@ def test_a_difference_is_paired(scenes):
     assert bootstrap_difference(ours, ours)["p"] == 1
     shown = bootstrap(ours)
     assert shown["low"] < shown["value"] < shown["high"]
-    assert np.array_equal(draws, draw_images(20, 200, seed=0))
+    assert np.array_equal(draws, resamples(20, 200, seed=0))
