@@ -1,6 +1,7 @@
 """``ra predict``: answers before and after a processor, marked and summed up."""
 
 import contextlib
+import os
 
 import pandas as pd
 import pytest
@@ -70,6 +71,16 @@ def test_bad_images_are_named_and_the_others_classified(model, photos, classifie
     assert said.out.count("squeezenet1_1") == 2
     assert f"{photos / 'a.png'} cannot be read: is not an image\n" in said.err
     assert "1 of 3 images were not classified" in said.err
+
+
+def test_a_name_that_is_not_utf_8_is_shown_escaped(model, tmp_path, classifier, capsys):
+    folder = tmp_path / "latin"
+    folder.mkdir()
+    Image.new("RGB", (8, 8)).save(folder / os.fsdecode(b"caf\xe9.png"))
+    csv = tmp_path / "answers.csv"
+    assert predict(model, folder, "--recognizers", classifier, "--csv", csv) == 0
+    assert "caf\\xe9.png" in capsys.readouterr().out
+    assert "caf\\xe9.png" in csv.read_text(encoding="utf-8")
 
 
 def test_an_image_too_small_for_the_recognizer_is_one_line(tmp_path, model, capsys):
