@@ -1,5 +1,7 @@
 """One tiny experiment through snakemake: tables, pictures, per-image answers, runs in MLflow."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from browser import chromium, needs_browser
@@ -14,7 +16,7 @@ P = "results/tiny/sr/ra/l0.001/squeezenet1_1/seed0"
 def test_tables_are_in_the_papers_layout(tiny):
     place, _ = tiny
     table = pd.read_csv(place / "results/tables/sr.csv")
-    assert list(table.columns) == ["P Model/Evaluation on R", "squeezenet1_1", "shufflenet_v2_x0_5"]
+    assert list(table.columns) == ["P Model/Evaluation on R", "SqueezeNet-1.1", "own"]
     assert list(table.iloc[:, 0]) == [
         "No Processing",
         "Plain Processing",
@@ -31,7 +33,21 @@ def test_table_numbers_are_those_of_the_stored_answers(tiny):
     assert len(images) == 12
     table = pd.read_csv(place / "results/tables/sr.csv", index_col=0)
     wanted = round(100 * images["squeezenet1_1:top1"].mean(), 1)
-    assert table.loc["RA Processing", "squeezenet1_1"] == wanted
+    assert table.loc["RA Processing", "SqueezeNet-1.1"] == wanted
+
+
+def test_odd_names_reach_no_shell_and_no_pattern(tiny):
+    place, config = tiny
+    beside = Path(config["results"]).with_name("results 1")
+    assert not list(beside.iterdir()) and not list(place.rglob("executed"))
+    assert not list(beside.parent.rglob("executed"))
+    assert sorted(path.name for path in beside.parent.iterdir()) == [
+        "own weights {y}.pth",
+        "own.yaml",
+        "photos",
+        "results 1",
+        "results [1]",
+    ]
 
 
 def test_pictures_are_there(tiny):
@@ -66,7 +82,7 @@ def runs(tiny):
 def test_every_job_is_a_finished_run_of_one_dag(runs):
     _, by_name = runs
     kinds = pd.Series([run.data.tags["ra.kind"] for run in by_name.values()]).value_counts()
-    assert kinds.to_dict() == {"dag": 1, "train-recognizer": 2, "train": 3, "evaluate": 4}
+    assert kinds.to_dict() == {"dag": 1, "train-recognizer": 1, "train": 3, "evaluate": 4}
     assert {run.info.status for run in by_name.values()} == {"FINISHED"}
     assert len({run.data.tags["ra.dag"] for run in by_name.values()}) == 1
 
@@ -90,7 +106,7 @@ def test_an_evaluation_is_linked_to_the_training_it_judges(runs):
     training = by_name["sr ra l=0.001 squeezenet1_1 seed0"]
     judged = by_name["evaluate sr ra l=0.001 squeezenet1_1 seed0"]
     assert judged.data.tags["mlflow.parentRunId"] == training.info.run_id
-    assert "shufflenet_v2_x0_5/top1" in judged.data.metrics and "psnr" in judged.data.metrics
+    assert "own/top1" in judged.data.metrics and "psnr" in judged.data.metrics
     stored = {a.path for a in client.list_artifacts(judged.info.run_id)}
     assert stored == {"evaluation.csv", "accuracy.png", "strip.png"}
 
@@ -99,7 +115,10 @@ def test_an_evaluation_is_linked_to_the_training_it_judges(runs):
 def reports(tiny):
     """The page of `ra report`, and Snakemake's own report."""
     place, _ = tiny
-    for arguments in (["report", "tables"], ["--report", "results/all.html", "report", "tables"]):
+    for arguments in (
+        ["report", "tables"],
+        ["--report", place / "results/all.html", "report", "tables"],
+    ):
         run = snakemake(place, *arguments)
         assert run.returncode == 0, run.stderr[-3000:]
     return place / "results/report/report.html", place / "results/all.html"
@@ -107,7 +126,7 @@ def reports(tiny):
 
 def test_the_report_has_the_numbers_of_the_table(tiny, reports):
     table = pd.read_csv(tiny[0] / "results/tables/sr.csv", index_col=0)
-    value = table.loc["RA Processing", "squeezenet1_1"]
+    value = table.loc["RA Processing", "SqueezeNet-1.1"]
     assert f">{value:.1f}<" in reports[0].read_text()
 
 

@@ -22,7 +22,7 @@ DETECTION_DATA = f"{RESULTS}/detection-{DETECTION_SETTINGS['name']}"
 DETECTION_TREE = (
     DETECTION_DATA
     if DETECTION_SETTINGS["data"] == "composed"
-    else without_braces(DETECTION_SETTINGS["data"].rstrip("/"))
+    else plain_path(DETECTION_SETTINGS["data"].rstrip("/"))
 )
 DETECTOR = f"{DETECTION_DATA}/detector"
 THROUGH_DETECTOR = f"{DETECTION_DATA}/{{task}}/{{mode}}/l{{l}}/detector/seed{{seed}}"

@@ -1,6 +1,5 @@
 # Where results are, and which files a job reads and writes. The path is the identity of a
 # processor: two experiments can never overwrite each other.
-from hashlib import sha256
 from pathlib import Path
 
 import yaml
@@ -9,21 +8,6 @@ from ra.registry import NO_RECOGNIZER
 from ra.training.objectives import OBJECTIVES
 
 
-def without_braces(path):
-    """``path``; one with braces, Snakemake's sign for wildcards, through a link without."""
-    if not {"{", "}"} & set(path):
-        return path
-    folder, name = os.path.split(path)
-    if {"{", "}"} & set(name):
-        folder, name = path, ""
-    link = Path(".snakemake/links", sha256(os.path.abspath(folder).encode()).hexdigest()[:16])
-    link.parent.mkdir(parents=True, exist_ok=True)
-    if not link.is_symlink():
-        link.symlink_to(os.path.abspath(folder))
-    return os.path.join(link, name).rstrip("/")
-
-
-RESULTS = without_braces(CONFIG.results.as_posix())
 DATASET = f"{RESULTS}/{CONFIG.dataset}"
 TABLES = f"{RESULTS}/tables"
 MORE_TABLES = ["significance", *(["paper"] if CONFIG.paper else [])]
@@ -72,7 +56,7 @@ def with_transformer(objective):
 def recognizer_file(arch):
     """The stored recognizer, or the user's own YAML file, which is used where it is."""
     if arch in CONFIG.own_recognizers:
-        return without_braces(CONFIG.own_recognizers[arch])
+        return plain_path(CONFIG.own_recognizers[arch])
     return f"{RECOGNIZER.format(arch=arch)}/recognizer.safetensors"
 
 
@@ -83,7 +67,7 @@ def user_files(names):
         if file.is_file():
             content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
             sources = [content.get(key) for key in ("state_dict", "torchscript", "exported")]
-            found += [without_braces(str(file.parent / source)) for source in sources if source]
+            found += [plain_path(str(file.parent / source)) for source in sources if source]
     return found
 
 

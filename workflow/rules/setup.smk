@@ -1,8 +1,11 @@
 # Reads the configuration and sets what all jobs share: environment, lock, places on GPUs.
 import os
+import re
 import sys
 import uuid
 from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
 
 from ra.config import check_file, load_config
 from ra.errors import UserError, one_line
@@ -33,6 +36,22 @@ try:
 except UserError as error:
     raise WorkflowError(str(error))
 
+
+def plain_path(path):
+    """``path``; through a link if it has signs that Snakemake ({}) or MLflow (?#%) interprets."""
+    signs = re.compile("[{}?#%]")
+    if not signs.search(path):
+        return path
+    folder, name = (path, "") if signs.search(os.path.basename(path)) else os.path.split(path)
+    link = Path(".snakemake/links", sha256(os.path.abspath(folder).encode()).hexdigest()[:16])
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.is_symlink():
+        link.symlink_to(os.path.abspath(folder))
+    return os.path.join(link, name).rstrip("/")
+
+
+RESULTS = plain_path(CONFIG.results.as_posix())
+
 # Rules call the `ra` that is installed beside this Snakemake, even if no environment is active.
 os.environ.update(
     PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -48,7 +67,7 @@ if not CONFIG.tracking["enabled"]:
 elif CONFIG.tracking["uri"]:
     os.environ.update(MLFLOW_TRACKING_URI=CONFIG.tracking["uri"])
 else:
-    os.environ.setdefault("MLFLOW_TRACKING_URI", default_uri(CONFIG.results))
+    os.environ.setdefault("MLFLOW_TRACKING_URI", default_uri(RESULTS))
 
 # Jobs on this machine take no more GPUs at once than it has. `--resources gpu=N` sets another
 # number; a cluster has its own.
