@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 import json
 import math
+import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -136,7 +137,7 @@ def train(
     Args:
         crops: training images of the task.
         state: file for the resume state; removed by the caller when the models are saved.
-        settings: everything that defines the result; a state with others is refused.
+        settings: everything that defines the result; a state with others is set aside.
         log: receives (metrics, step) every ``log_steps`` steps and after each epoch.
         team: the processes that share this training; its leader alone saves and shows progress.
 
@@ -145,7 +146,7 @@ def train(
 
     Raises:
         Diverged: NaN or infinite loss, with the step.
-        UserError: the saved state belongs to other settings.
+        UserError: the saved state is damaged.
         Interrupted: stopped by a signal, state saved.
     """
     for module in objective.modules.values():
@@ -329,7 +330,9 @@ def _restore(state, objective, optimizer, settings, device):
         return 0, [], None, None
     try:
         content = torch.load(state, map_location="cpu", weights_only=True)
-        _check_settings(state, json.loads(content["settings"]), settings)
+        if changed := _changed_settings(json.loads(content["settings"]), settings):
+            _set_aside(state, changed)
+            return 0, [], None, None
         for name, module in objective.modules.items():
             module.load_state_dict(content["modules"][name])
         optimizer.load_state_dict(content["optimizer"])
@@ -344,18 +347,22 @@ def _restore(state, objective, optimizer, settings, device):
     return step, content["history"], content["partial"], rng
 
 
-def _check_settings(state: Path, before: dict, now: dict) -> None:
+def _set_aside(state: Path, changed: list[str]) -> None:
+    """Rename the state of a training with other settings; the first process of a team does it."""
+    old = state.with_suffix(".old.pt")
+    with suppress(FileNotFoundError):
+        os.replace(state, old)
+        said = f"settings changed ({'; '.join(changed)}); starting anew, earlier state in {old}"
+        print(said, file=sys.stderr)
+
+
+def _changed_settings(before: dict, now: dict) -> list[str]:
     now = json.loads(json.dumps(now, sort_keys=True, default=str))
-    changed = [
+    return [
         f"{key}: {before.get(key)} -> {now.get(key)}"
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key)
     ]
-    if changed:
-        raise UserError(
-            f"{state}: belongs to a training with other settings ({'; '.join(changed)}); "
-            "delete it to begin anew, or restore the settings"
-        )
 
 
 def settings_of(schedule: Schedule, runtime: Runtime, **more: object) -> dict:

@@ -1,4 +1,4 @@
-"""The loop: schedule, resumption bit for bit, refusal of other settings, divergence, signals."""
+"""The loop: schedule, resumption bit for bit, other settings, divergence, signals."""
 
 import contextlib
 import os
@@ -110,11 +110,14 @@ def test_workers_do_not_change_the_numbers(prepared, tmp_path):
     assert same(one, two)
 
 
-def test_a_resume_with_other_settings_is_refused_with_what_changed(prepared, tmp_path):
+def test_other_settings_begin_anew_beside_the_earlier_state(prepared, tmp_path, capsys):
     with pytest.raises(ConnectionAbortedError):
         run(prepared, tmp_path, settings={"lr": 1, "lambda": 0.1}, log=stop_after(4))
-    with pytest.raises(UserError, match="other settings .lambda: 0.1 -> 0.2"):
-        run(prepared, tmp_path, settings={"lr": 1, "lambda": 0.2})
+    begun, _ = run(prepared, tmp_path, settings={"lr": 1, "lambda": 0.2})
+    said = capsys.readouterr().err
+    assert said.count("settings changed (lambda: 0.1 -> 0.2)") == 1 and "resuming" not in said
+    assert (tmp_path / "state.old.pt").exists()
+    assert same(begun, run(prepared, tmp_path / "new")[0])
 
 
 def test_a_damaged_state_is_named(prepared, tmp_path):

@@ -49,11 +49,11 @@ def test_an_ensemble_is_trained_with_the_files_of_its_members(tiny):
     extras = "analysis={'extras': {'ensemble': ['squeezenet1_1', 'own']}}"
     run = snakemake(place, "extras", "--dry-run", "-p", "--config", extras)
     said = run.stdout + run.stderr
-    stored = r"\S+/tiny/recognizers/squeezenet1_1/recognizer.safetensors"
+    stored = r"'[^']+/tiny/recognizers/squeezenet1_1/recognizer.safetensors'"
     assert re.search(rf"--arch squeezenet1_1\+own --recognizer {stored} \S+/own.yaml ", said)
     assert "--sr-arch SRDenseNet" in said
     assert "--mode perceptual --l 0.001 --arch squeezenet1_1" in said
-    assert re.search(r"--fine-tune \S+ --model-sr \S+/plain/l0/none/seed0/processor", said)
+    assert re.search(r"--fine-tune '[^']+' --model-sr '[^']+/plain/l0/none/seed0/processor", said)
 
 
 def test_every_p_of_the_tables_is_tested_against_plain(tiny):

@@ -1,8 +1,10 @@
 """The DAG: how large it is, what a change re-runs, and what is said of a bad config."""
 
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from helpers import ROOT, planned, snakemake, write_images
@@ -64,6 +66,13 @@ def test_the_slurm_profile_plans_the_papers_experiment(tmp_path):
     assert "slurm_partition=your_partition" in said
 
 
+def test_text_from_the_command_line_is_text(copy):
+    """Snakemake takes 2024 and 1_2 for numbers."""
+    run = snakemake(copy, "--dry-run", "-p", "--config", "data=2024", "dataset=1_2", "results=1_0")
+    assert "ra prepare --data 2024 --name 1_2 " in run.stdout + run.stderr
+    assert "--save-dir 1_0/1_2/data" in run.stdout + run.stderr
+
+
 def test_the_transfer_matrix_trains_with_every_recognizer(copy):
     jobs = planned(snakemake(copy, "--dry-run", "transfer_matrix"))
     assert (jobs["train"], jobs["train_with_transformer"], jobs["evaluate"]) == (15, 12, 27)
@@ -118,6 +127,30 @@ def test_a_changed_schedule_of_p_leaves_the_recognizers(tiny):
     change = "processor={'channels': 4, 'blocks': 1, 'schedule': {'epochs': 3, 'batch_size': 8}}"
     jobs = planned(snakemake(place, "--dry-run", "--config", change))
     assert jobs["train"] == 2 and "train_recognizer" not in jobs
+
+
+def test_changed_images_and_weights_rerun_what_depends_on_them(tiny):
+    place, config = tiny
+    image = Path(config["data"], "val/a/0.png")
+    weights = next(Path(config["data"]).parent.glob("*.pth"))
+    before = {path: path.stat() for path in (image, weights)}
+    try:
+        os.utime(image, (1, 1))  # replaced by an older file
+        jobs = planned(snakemake(place, "--dry-run"))
+        assert {"prepare", "train_recognizer", "train", "evaluate", "table"} <= jobs.keys()
+        os.utime(image, ns=(0, before[image].st_mtime_ns))
+        os.utime(weights)
+        jobs = planned(snakemake(place, "--dry-run"))
+        assert jobs == {
+            "evaluate": 3,
+            "evaluate_no_processing": 1,
+            "table": 1,
+            "all": 1,
+            "total": 6,
+        }
+    finally:
+        for path, status in before.items():
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def test_where_it_runs_reruns_nothing(tiny):

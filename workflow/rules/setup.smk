@@ -7,10 +7,11 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
+import torch
+
 from ra.config import check_file, load_config
 from ra.errors import UserError, one_line
 from ra.files import alone
-from ra.runtime.devices import visible_gpus
 from ra.tracking.run import default_uri
 
 # Another configuration replaces the default one; it is not merged into it. A workflow that uses
@@ -71,7 +72,7 @@ else:
 
 # Jobs on this machine take no more GPUs at once than it has. `--resources gpu=N` sets another
 # number; a cluster has its own.
-GPUS = len(visible_gpus()) if CONFIG.runtime["device"] in ("auto", "cuda") else 0
+GPUS = torch.cuda.device_count() if CONFIG.runtime["device"] in ("auto", "cuda") else 0
 if workflow.local_exec and GPUS and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", GPUS * CONFIG.runtime["jobs_per_gpu"])
 
