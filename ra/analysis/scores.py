@@ -8,54 +8,62 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ra.errors import UserError
 from ra.evaluation.statistics import accuracy, holm, mean, over_seeds
 from ra.files import write_csv
 from ra.registry import NO_RECOGNIZER
+from ra.reporting.names import PLAIN
 from ra.reporting.significance import compare_answers, read_answers, read_identity, recognizers_in
 from ra.reporting.tables import write_markdown
 
-# What one P is, beside its seed: labels of a row (task, p_model, ...) -> value.
+# What a processor is: task, p_model, lambda, ...; of two seeds only ``seed`` differs.
 Labels = dict[str, object]
-Judged = tuple[Labels, pd.DataFrame]
+Scored = tuple[Labels, pd.DataFrame]
 OTHERS = "mean of others"
 QUALITY = ("psnr", "ssim")
 MEASURED = ("top1", *QUALITY, "difference")
+ENDS = {"": "value", "_low": "low", "_high": "high"}
 
 
-def load(evaluations: Sequence[Path], **labels: object) -> list[Judged]:
+def load(evaluations: Sequence[Path], **labels: object) -> list[Scored]:
     """(identity and ``labels``, answers) of each ``evaluation.csv``."""
     return [({**read_identity(path), **labels}, read_answers(path)) for path in evaluations]
 
 
 def plain_of(labels: Labels) -> Labels:
-    """The labels of the plain P that stands beside the one with ``labels``."""
-    return {**labels, "p_model": "plain", "lambda": 0.0, "training_r": NO_RECOGNIZER}
+    """The labels of the plain processor beside the one with ``labels``."""
+    return {**labels, "p_model": PLAIN, "lambda": 0.0, "training_r": NO_RECOGNIZER}
 
 
 def score(
-    judged: Sequence[Judged],
+    evaluated: Sequence[Scored],
     baseline: Callable[[Labels], Labels | None] = plain_of,
     training_r: str | None = None,
 ) -> pd.DataFrame:
-    """One row per P and evaluation R, seeds averaged.
+    """One row per processor and evaluation R, seeds averaged.
 
     Args:
-        judged: P's with their answers.
-        baseline: labels -> labels of the P to compare with; one that is not there, or the P
-            itself, leaves the difference empty.
-        training_r: adds a row per P for the mean of all R's but this one.
+        evaluated: processors with their answers.
+        baseline: labels -> labels of the processor to compare with; one that is not there, or the
+            processor itself, leaves the difference empty.
+        training_r: adds a row per processor for the mean of all recognizers but this one.
 
     Returns:
         The labels without seed, evaluation_r, seeds, n (images); top1 (%), psnr (dB), ssim and
         difference (percentage points of top-1 above the baseline), each with NAME_low and
-        NAME_high, the 95 % interval: over images where there is one seed (Wilson, normal,
-        bootstrap), else Student's over seeds; p of McNemar's exact test, of a t test over seeds;
-        p_holm, adjusted for all tests of the table.
-        A mean of several R's is no hit or miss: its difference is normal, its p empty.
+        NAME_high, the 95 % interval: over images where there is one seed (Wilson, normal, Tango),
+        else Student's over seeds; p of McNemar's exact test, of a t test over seeds; p_holm,
+        adjusted for all tests of the table. A mean of several recognizers is no hit or miss: its
+        difference is normal, its p empty.
     """
-    known = {_key(labels): images for labels, images in judged}
+    known: dict[tuple, pd.DataFrame] = {}
+    for labels, images in evaluated:
+        twice = set(recognizers_in(known.get(_key(labels), pd.DataFrame())))
+        if twice & set(recognizers_in(images)):
+            raise UserError(f"--evaluations: two results for {_words(labels)}; give one of them")
+        known[_key(labels)] = images
     rows = []
-    for labels, images in judged:
+    for labels, images in evaluated:
         reference = baseline(labels)
         theirs = None if reference in (None, labels) else known.get(_key(reference))
         rows += _rows(labels, images, theirs, training_r)
@@ -67,62 +75,49 @@ def _key(labels: Labels) -> tuple:
     return tuple(sorted((name, str(value)) for name, value in labels.items()))
 
 
-def _rows(labels, images, theirs, training_r) -> list[dict[str, object]]:
-    shared = {key: v for q in QUALITY for key, v in _interval(q, mean(images[q])).items()}
-    differences = {}
-    if theirs is not None:
-        what = " ".join(str(value) for value in labels.values())
-        compared = compare_answers(images, theirs, what)
-        differences = compared.set_index("evaluation_r").to_dict("index")
+def _words(labels: Labels) -> str:
+    return " ".join(str(value) for value in labels.values())
+
+
+def _rows(
+    labels: Labels, images: pd.DataFrame, theirs: pd.DataFrame | None, training_r: str | None
+) -> list[dict[str, object]]:
+    quality = {key: v for q in QUALITY for key, v in _interval(q, mean(images[q])).items()}
+    compared = {} if theirs is None else compare_answers(images, theirs, _words(labels))
     rows = []
     for r in recognizers_in(images):
-        row = {"evaluation_r": r, "n": len(images), **_interval("top1", accuracy(images[_top1(r)]))}
-        rows.append(row | _difference(differences.get(r)))
-    others = [r for r in recognizers_in(images) if r != training_r]
-    if training_r and others:
-        rows.append(_mean_of(others, images, theirs))
-    return [{**labels, **row, **shared} for row in rows]
-
-
-def _top1(r: str) -> str:
-    return f"{r}:top1"
-
-
-def _mean_of(recognizers: list[str], images: pd.DataFrame, theirs: pd.DataFrame | None):
-    """The row of several R's: of each image the share of them that read it."""
-    columns = [_top1(r) for r in recognizers]
-    shares = 100 * images[columns].mean(axis=1)
-    row = {"evaluation_r": OTHERS, "n": len(images), **_interval("top1", mean(shares))}
-    if theirs is None:
-        return row | _difference(None)
-    gained = mean(shares - 100 * theirs[columns].mean(axis=1))
-    gained["difference"] = gained.pop("value")
-    return row | _difference({**gained, "p": float("nan")})
+        row = {"evaluation_r": r, **_interval("top1", accuracy(images[f"{r}:top1"]))}
+        if r in compared:
+            found = {**compared[r], "value": compared[r]["difference"]}
+            row |= _interval("difference", found) | {"p": found["p"]}
+        rows.append(row)
+    columns = [f"{r}:top1" for r in recognizers_in(images) if r != training_r]
+    if training_r and columns:  # of each image the share of recognizers that are right
+        shares = 100 * images[columns].mean(axis=1)
+        row = {"evaluation_r": OTHERS, **_interval("top1", mean(shares))}
+        if theirs is not None:
+            row |= _interval("difference", mean(shares - 100 * theirs[columns].mean(axis=1)))
+        rows.append(row)
+    return [{**labels, "n": len(images), **row, **quality} for row in rows]
 
 
 def _interval(name: str, found: dict[str, float]) -> dict[str, float]:
-    return {name: found["value"], f"{name}_low": found["low"], f"{name}_high": found["high"]}
-
-
-def _difference(found: dict[str, float] | None) -> dict[str, float]:
-    empty = dict.fromkeys(("difference", "low", "high", "p"), float("nan"))
-    found = found or empty
-    ends = {"": "difference", "_low": "low", "_high": "high"}
-    return {f"difference{end}": found[key] for end, key in ends.items()} | {"p": found["p"]}
+    return {f"{name}{end}": found[key] for end, key in ENDS.items()}
 
 
 def _average(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows that differ in their seed alone become one."""
-    measured = [f"{name}{end}" for name in MEASURED for end in ("", "_low", "_high")]
-    labels = [name for name in rows.columns if name not in (*measured, "seed", "p")]
+    measured = [f"{name}{end}" for name in MEASURED for end in ENDS]
+    labels = [name for name in rows.columns if name not in (*measured, "seed", "p", "n")]
+    labels += ["n"]
+    rows = rows.reindex(columns=[*labels, "seed", *measured, "p"])
     averaged = []
     for _, group in rows.groupby(labels, sort=False, dropna=False):
         row = group.iloc[0].drop("seed").to_dict() | {"seeds": len(group)}
         if len(group) > 1:
             for name in MEASURED:
                 found = over_seeds(group[name].tolist())
-                ends = {"": "difference", "_low": "low", "_high": "high"}
-                row |= {f"{name}{end}": found[key] for end, key in ends.items()}
+                row |= _interval(name, {**found, "value": found["difference"]})
             row["p"] = found["p"]  # the last one measured is the difference
         averaged.append(row)
     return pd.DataFrame(averaged)[[*labels, "seeds", *measured, "p"]]

@@ -45,13 +45,12 @@ def recognizers_in(images: pd.DataFrame) -> list[str]:
     return [name.removesuffix(":top1") for name in images.columns if name.endswith(":top1")]
 
 
-def compare_answers(ours: pd.DataFrame, theirs: pd.DataFrame, what: str) -> pd.DataFrame:
-    """One row per recognizer in both: evaluation_r and the result of ``compare``."""
+def compare_answers(ours: pd.DataFrame, theirs: pd.DataFrame, what: str) -> dict[str, dict]:
+    """The result of ``compare`` for each recognizer in both."""
     if list(ours["path"]) != list(theirs["path"]):
         raise UserError(f"{what}: not answers to the same images; evaluate both on one data set")
-    common = [r for r in recognizers_in(ours) if f"{r}:top1" in theirs]
-    pairs = {r: (ours[f"{r}:top1"], theirs[f"{r}:top1"]) for r in common}
-    return pd.DataFrame([{"evaluation_r": r} | compare(*pair) for r, pair in pairs.items()])
+    common = {r: f"{r}:top1" for r in recognizers_in(ours) if f"{r}:top1" in theirs}
+    return {r: compare(ours[column], theirs[column]) for r, column in common.items()}
 
 
 def significance(evaluations: Sequence[Path]) -> pd.DataFrame:
@@ -70,20 +69,20 @@ def significance(evaluations: Sequence[Path]) -> pd.DataFrame:
         if identity["p_model"] == PLAIN:
             plain.setdefault((identity["task"], identity["seed"]), []).append(path)
     answers = lru_cache(maxsize=2)(read_answers)  # never those of all at once
-    parts = []
+    rows = []
     for path, identity in identities.items():
         if identity["p_model"] in (PLAIN, NO_PROCESSING):
             continue
         what = f"{identity['task']} {identity['p_model']} and plain, seed {identity['seed']}"
         named = {name: identity[name] for name in (*P_MODEL, "seed")}
         for other in plain.get((identity["task"], identity["seed"]), []):
-            theirs = answers(other)
-            parts.append(compare_answers(answers(path), theirs, what).assign(**named))
+            found = compare_answers(answers(path), answers(other), what)
+            rows += [{**named, "evaluation_r": r, **result} for r, result in found.items()]
     columns = [*P_MODEL, "seed", "evaluation_r", "difference", "low", "high", "p", "n"]
-    table = pd.concat(parts).reindex(columns=columns) if parts else pd.DataFrame(columns=columns)
+    table = pd.DataFrame(rows, columns=columns)
     table = pd.concat([table, *_means(table)], ignore_index=True)
     families = table.groupby("seed", sort=False)["p"]
-    return table.assign(p_holm=families.transform(holm) if parts else None)
+    return table.assign(p_holm=families.transform(holm) if rows else None)
 
 
 def _means(table: pd.DataFrame) -> list[pd.DataFrame]:

@@ -5,6 +5,7 @@ import pytest
 from helpers import write_evaluation
 
 from ra.analysis.scores import OTHERS, load, score
+from ra.errors import UserError
 from ra.evaluation.statistics import NORMAL
 
 PLAIN = {"r18": "0000011111", "a": "0000000000", "b": "1111111111"}
@@ -66,3 +67,17 @@ def test_the_baseline_may_be_another(evaluated):
         evaluated, lambda labels: {**labels, "p_model": "ra", "lambda": 0.1, "training_r": "r18"}
     )
     assert row(table, "plain", "r18").difference == -40
+
+
+def test_two_results_for_one_seed_are_an_error_not_two_seeds(evaluated, tmp_path):
+    wide = load([write_evaluation(tmp_path / "wide", "plain", {"r18": PLAIN["a"]})], group="g")
+    with pytest.raises(UserError, match="two results for d sr plain 0.0 none 0 g; give one"):
+        score([*evaluated, *wide])
+
+
+def test_a_baseline_without_a_common_recognizer_leaves_the_difference_empty(tmp_path):
+    paths = [
+        write_evaluation(tmp_path / "plain", "plain", {"a": PLAIN["a"]}),
+        write_evaluation(tmp_path / "ra", "ra", {"r18": RA["r18"]}),
+    ]
+    assert score(load(paths))[["difference", "p"]].isna().all(axis=None)
