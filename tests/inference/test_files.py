@@ -1,5 +1,6 @@
 """Images in and out of ``ra process``: what is found, what can be written, what is named."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from PIL import Image
 
 from ra.cli import main
 from ra.errors import UserError
-from ra.inference.files import LONGEST, plan, save, stored_mode
+from ra.inference.files import LONGEST, plan, read, save, stored_mode
 
 
 def picture(width=12, height=8, mode="RGB"):
@@ -88,6 +89,24 @@ def test_a_name_that_is_not_utf_8_is_processed_and_shown_escaped(model, tmp_path
     assert process(model, folder, tmp_path / "out") == 1
     assert os.listdir(os.fsencode(tmp_path / "out")) == [b"caf\xe9.png"]
     assert "bad\\xe9.png cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_damaged_image_is_read_or_named_whatever_the_decoder_raises(tmp_path, seed):
+    generator = np.random.default_rng(seed)
+    for suffix in (".png", ".jpg", ".webp", ".tif", ".gif", ".bmp", ".ppm", ".avif", ".jp2"):
+        path = tmp_path / f"x{suffix}"
+        picture(30, 20).save(path)
+        whole = np.frombuffer(path.read_bytes(), np.uint8)
+        for reach in (40, len(whole)):  # the header, or anything
+            for _ in range(10):
+                damaged = whole.copy()
+                damaged[generator.integers(0, reach, 4)] = generator.integers(0, 256, 4)
+                path.write_bytes(
+                    damaged[: generator.integers(reach // 2, len(whole) + 1)].tobytes()
+                )
+                with contextlib.suppress(UserError):
+                    assert min(read(path).size) > 0
 
 
 @pytest.mark.parametrize(
