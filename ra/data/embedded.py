@@ -24,10 +24,10 @@ from ra.progress import Progress
 SCALES = (0.75, 1, 1.5, 3)  # side of a source square, in tiles
 BLOCK = 3  # least side of a block, in tiles: the largest source square fits
 MIN_STD = 4.0  # grey levels; flatter tiles (empty sky, dark border) show no class
-CAPS = {"train": 220, "val": 130}  # tiles per class; the large photographs would drown the rest
+CAPS = {"train": 220, "val": 130}  # tiles per class, so that large photographs do not dominate
 
-# Blocks are coloured by (column + 2 * row) mod 5, which puts every colour everywhere: each
-# sees the whole photograph. Tune divides the training blocks of final again.
+# Blocks are coloured by (column + 2 * row) mod 5, so that every colour is spread over the whole
+# photograph. `tune` divides the training blocks of `final` again.
 COLOURS = {
     "final": {"train": {1, 3, 4}, "val": {0, 2}},
     "tune": {"train": {1, 4}, "val": {3}},
@@ -36,7 +36,7 @@ COLOURS = {
 
 @dataclass(frozen=True)
 class Photograph:
-    """A photograph inside an installed package, and the right by which it is used."""
+    """A photograph inside an installed package, and its licence."""
 
     name: str
     package: str
@@ -163,7 +163,7 @@ def blocks(size: tuple[int, int], side: int) -> Iterator[tuple[int, tuple[int, i
 
 
 def _offsets(length: int, side: int, overlap: bool) -> Sequence[int]:
-    """Evenly spread starts of ``side`` pixels in ``length``; about half overlapped if asked."""
+    """Evenly spread starts of ``side`` pixels in ``length``; with overlap, of about half."""
     count = 2 * (length // side) - 1 if overlap else length // side
     return [round(start) for start in np.linspace(0, length - side, count)] if count > 1 else [0]
 
@@ -200,11 +200,15 @@ def _cut(photograph: Photograph, tile: int, split: str, colours: set[int]) -> li
 
 
 def cut_tiles(tile: int = 40, split: str = "final") -> Iterator[Tile]:
-    """All tiles, photograph by photograph, the same ones each time.
+    """All tiles, photograph by photograph; the same ones at every call.
 
-    ``tile`` is their side in pixels. ``split`` is ``final``, or ``tune``: the training blocks of
-    final alone, divided again, to choose settings on. Raises UserError if ``tile`` is so large
-    that a photograph has no tile in train or val.
+    Args:
+        tile: their side in pixels.
+        split: ``final``, or ``tune``: only the training blocks of ``final``, divided again, to
+            choose settings on.
+
+    Raises:
+        UserError: ``tile`` is so large that a photograph has none in train or val.
     """
     for photograph in PHOTOGRAPHS:
         for part, colours in COLOURS[split].items():
@@ -218,9 +222,9 @@ def cut_tiles(tile: int = 40, split: str = "final") -> Iterator[Tile]:
 
 
 def write_image_folder(out: Path, tile: int = 40, split: str = "final") -> None:
-    """Write the tiles as ``out/{train,val}/CLASS/NAME.png``; see ``cut_tiles`` for the rest.
+    """Write the tiles of ``cut_tiles`` as ``out/{train,val}/CLASS/NAME.png``.
 
-    ``out`` appears whole or not at all; an earlier one written by this function is replaced.
+    ``out`` appears whole or not at all; what an earlier call wrote there is replaced.
     """
     out = Path(out)
     ours = {p.name for p in PHOTOGRAPHS}

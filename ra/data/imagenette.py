@@ -8,15 +8,15 @@ from torchvision.datasets import Imagenette
 
 from ra.errors import UserError
 
-SIZE = "320px"  # shorter side; "full" is ten times the download and is resized to 256 anyway
+SIZE = "320px"  # shorter side; the full size takes ten times as long to download
 FOLDER = "imagenette2-320"
 
 
 def fetch(root: Path) -> Path:
-    """The folder with train/WNID/ and val/WNID/ below ``root``, downloaded where it is missing.
+    """The folder with train/WNID/ and val/WNID/ below ``root``, downloaded if it is missing.
 
     Raises:
-        UserError: no network and no such folder; the line says what to put where.
+        UserError: the download failed; the message says where to put a copy.
     """
     folder = root / FOLDER
     if folder.is_dir():
@@ -27,7 +27,7 @@ def fetch(root: Path) -> Path:
     except (OSError, RuntimeError) as error:
         reason = str(error).split("\n")[0][:120]
         raise UserError(
-            f"imagenette: cannot be downloaded here ({type(error).__name__}: {reason}); put the "
+            f"imagenette: could not be downloaded ({type(error).__name__}: {reason}); put the "
             f"extracted folder at {folder}"
         ) from None
     return folder

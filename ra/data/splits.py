@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import queue
-import sys
-import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +21,7 @@ from ra.data.prepare import DatasetInfo, check_sizes, read_info
 from ra.errors import UserError
 from ra.files import escaped
 
-SWITCH_S = 1e-4  # Python's own 5 ms are a sixth of a small training step
-EVALUATION_BATCH = 100  # images a pass without gradients takes at once
+EVALUATION_BATCH = 100  # images per batch where no gradients are computed
 
 
 class Batch(NamedTuple):
@@ -36,7 +32,7 @@ class Batch(NamedTuple):
         target: clean crops (N, 3, H, W), uint8.
         label: class indices (N,), int64.
         index: positions in the split's manifest (N,), int64.
-        mirrored: 1 where the crop is mirrored, else 0 (N,), int64; None where nobody says.
+        mirrored: 1 where the crop is mirrored, else 0 (N,), int64; None if unknown.
     """
 
     input: Tensor
@@ -46,7 +42,7 @@ class Batch(NamedTuple):
     mirrored: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on ``device`` with all images float in [0, 1]; bytes travel, floats do not."""
+        """The batch on ``device``, all images float in [0, 1]; they are copied as bytes."""
         given = [part for part in self if part is not None]
         moved = [part.to(device, non_blocking=True) for part in given]
         images = [part.float().div_(255) if part.dtype == torch.uint8 else part for part in moved]
@@ -54,8 +50,11 @@ class Batch(NamedTuple):
 
 
 class Paths(Sequence[str]):
-    """Paths of images as one block of bytes: a million Python strings are half a gigabyte, which
-    loader processes would copy page by page as they count references."""
+    """Paths of images in one block of memory.
+
+    As Python strings, a million of them would take half a gigabyte, and every loader process would
+    copy what it touches.
+    """
 
     def __init__(self, column: pyarrow.ChunkedArray) -> None:
         self._column = column
@@ -67,12 +66,12 @@ class Paths(Sequence[str]):
         return self._column[int(index)].as_py()
 
 
-# Columns of a manifest that jobs read.
+# The columns of a manifest that are read here, and their types.
 TYPES = {"path": "string", "label": "int64", "height": "int32", "width": "int32", "offset": "int64"}
 
 
 class ImageSplit:
-    """The images of one split, by index: memory-mapped pixels, or files decoded on demand."""
+    """One split of a prepared data set: images by index, memory-mapped or decoded on demand."""
 
     def __init__(self, directory: Path, split: str) -> None:
         self.info = read_info(directory)
@@ -112,7 +111,7 @@ class ImageSplit:
 
     @property
     def whole(self) -> bool:
-        """Every image is as large as a crop, so that its crop is the image, mirrored or not."""
+        """Whether every image has the size of a crop, so that its crop is all of it."""
         return bool(((self._heights == self.info.crop) & (self._widths == self.info.crop)).all())
 
     def image(self, index: int) -> np.ndarray:
@@ -124,7 +123,7 @@ class ImageSplit:
 
 
 class FolderSplit:
-    """A split of a plain folder with ``train/`` and ``val/``, as the released script takes it."""
+    """One split of a plain folder with ``train/`` and ``val/``, the released script's layout."""
 
     whole = False  # sizes are not known before the images are read
 
@@ -157,9 +156,9 @@ def _decode(info: DatasetInfo, path: str) -> np.ndarray:
 
 
 def open_split(data: Path, split: str, resize: int | None = 256, crop: int = 224):
-    """The ``split`` of a prepared data set, or of a plain folder with train/ and val/.
+    """``split`` (train or val) of a prepared data set, or of a plain folder.
 
-    ``resize`` and ``crop`` (pixels) apply to a plain folder; a prepared one has its own.
+    ``resize`` and ``crop`` (pixels) apply to a plain folder; a prepared data set has its own.
     """
     if (data / "dataset.json").exists():
         return ImageSplit(data, split)
@@ -167,10 +166,10 @@ def open_split(data: Path, split: str, resize: int | None = 256, crop: int = 224
 
 
 class Crops(Dataset):
-    """Fetches whole batches: crops (and flips, when training), then degrades them.
+    """Data set of batches: crops and degrades the images of a list of keys (seed, epoch, index).
 
-    Keys are (seed, epoch, index). Training takes a random crop and flips half of the images;
-    validation (epoch VALIDATION) takes the centre.
+    Training takes random crops and mirrors half of them; validation (epoch VALIDATION) takes the
+    centre. Without a ``task``, the input is the clean crop.
     """
 
     def __init__(self, split: ImageSplit | FolderSplit, task: Any | None) -> None:
@@ -267,52 +266,3 @@ def loader(crops: Crops, keys, workers: int, device: torch.device) -> DataLoader
         pin_memory=device.type == "cuda",
         prefetch_factor=4 if workers else None,
     )
-
-
-def ahead(batches: Iterable, depth: int = 2) -> Iterator:
-    """The items of ``batches``, made by a thread up to ``depth`` items ahead; close it when done.
-
-    While a step computes outside the interpreter's lock, the next batch is read and degraded. A
-    DataLoader with workers does that itself, and must not fork them from a thread.
-
-    A step comes back for the lock after each operator; the thread gives it up after SWITCH_S.
-    """
-    if getattr(batches, "num_workers", 0):
-        yield from batches
-        return
-    ready: queue.Queue = queue.Queue(depth)
-    end, stopped = object(), threading.Event()
-
-    def put(item: object, error: BaseException | None = None) -> None:
-        while not stopped.is_set():
-            try:
-                return ready.put((item, error), timeout=0.1)
-            except queue.Full:
-                continue
-
-    def fetch() -> None:
-        try:
-            for item in batches:
-                put(item)
-                if stopped.is_set():
-                    return
-            put(end)
-        except BaseException as error:  # raised again where the batch is asked for
-            put(end, error)
-
-    thread = threading.Thread(target=fetch, daemon=True)
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_S)
-    thread.start()
-    try:
-        while True:
-            item, error = ready.get()
-            if error:
-                raise error
-            if item is end:
-                return
-            yield item
-    finally:
-        stopped.set()
-        thread.join()
-        sys.setswitchinterval(before)

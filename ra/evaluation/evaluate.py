@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ra.data.degradations import no_processing
-from ra.data.splits import Batch, ahead
+from ra.data.prefetch import ahead
+from ra.data.splits import Batch
 from ra.evaluation import quality
 from ra.evaluation.statistics import accuracy, mean
 from ra.progress import Progress

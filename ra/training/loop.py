@@ -22,7 +22,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ra.data.splits import Crops, TrainingKeys, ahead, loader
+from ra.data.prefetch import ahead
+from ra.data.splits import Crops, TrainingKeys, loader
 from ra.errors import UserError
 from ra.files import atomic
 from ra.progress import Progress

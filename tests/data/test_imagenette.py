@@ -1,4 +1,4 @@
-"""Imagenette: what is there is used, what cannot be had is said in one line."""
+"""Imagenette: an extracted folder is used; a failed download names where to put one."""
 
 import pytest
 from helpers import write_images

@@ -1,4 +1,4 @@
-"""`ra prepare`: what it stores, how it continues, and what it says of bad folders and images."""
+"""`ra prepare`: what it stores, how it resumes, and its messages about bad folders and images."""
 
 import os
 import re

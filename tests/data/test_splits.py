@@ -2,8 +2,6 @@
 
 import json
 import sys
-import threading
-from contextlib import closing
 
 import numpy as np
 import pandas as pd
@@ -16,7 +14,7 @@ from torchvision.transforms import v2
 from ra.data.degradations import build_task
 from ra.data.images import read_image
 from ra.data.prepare import COLUMNS, prepare
-from ra.data.splits import Crops, TrainingKeys, ahead, loader, open_split, validation_keys
+from ra.data.splits import Crops, TrainingKeys, loader, open_split, validation_keys
 
 CPU = torch.device("cpu")
 
@@ -151,30 +149,3 @@ def test_on_the_device_images_are_floats_in_the_unit_range(prepared):
     batch = batches(prepared)[0].to(CPU)
     assert batch.target.dtype == torch.float32
     assert 0 <= batch.target.min() and batch.target.max() <= 1
-
-
-def test_fetching_ahead_keeps_the_order_and_raises_where_it_failed():
-    def batches():
-        yield from range(5)
-        raise OSError("gone")
-
-    got = []
-    with pytest.raises(OSError, match="gone"):
-        for item in ahead(batches()):
-            got.append(item)
-    assert got == list(range(5))
-
-
-def test_fetching_ahead_is_bounded_and_ends_when_closed():
-    taken = []
-
-    def endless():
-        while True:
-            taken.append(len(taken))
-            yield taken[-1]
-
-    before = threading.active_count()
-    with closing(ahead(endless(), depth=2)) as batches:
-        assert [next(batches) for _ in range(3)] == [0, 1, 2]
-    assert threading.active_count() == before
-    assert len(taken) <= 3 + 2 + 1
