@@ -1,4 +1,4 @@
-"""The one exception a user's mistake raises, and the one line of whatever else can end a job."""
+"""The exception for a user's mistake, and one line for everything else that can end a job."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake the user can mend: its message names the file or key, and what to do."""
+    """A mistake the user can correct: the message names the file or key and says what to do."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
@@ -32,14 +32,14 @@ ADVICE = {
 
 
 def one_line(error: BaseException) -> str | None:
-    """What to tell a user of ``error``, on one line; None where it is a fault of this program.
+    """``error`` for the user, on one line; None for a bug of this program.
 
-    The machine's own limits (disk, permissions, memory) are no faults of the program, and no
-    traceback says more of them than the name of the file.
+    Limits of the machine (disk, permissions, memory) are not bugs, and a traceback would add
+    nothing to the name of the file.
     """
     text = str(error)
     if isinstance(error, UserError):
-        # From a loader process it comes with that process's traceback before it.
+        # An error in a loader process has that process's traceback before it.
         cause = text.rpartition("UserError: ")[2] if "Original Traceback" in text else text
         return " ".join(cause.split("\n")).strip()
     if isinstance(error, OSError):
@@ -67,7 +67,7 @@ def one_line(error: BaseException) -> str | None:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    """Whether torch says so: of a GPU by a class of its own, of the CPU in words only."""
+    """torch has a class for a GPU out of memory, but only words for the CPU."""
     names = {kind.__name__ for kind in type(error).__mro__}
     words = ("DefaultCPUAllocator: can't allocate", "DefaultCPUAllocator: not enough memory")
     return "OutOfMemoryError" in names or any(word in str(error) for word in words)

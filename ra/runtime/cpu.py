@@ -1,13 +1,14 @@
-"""Convolutions and PReLU as a CPU computes them faster: the same functions and parameters.
+"""Convolutions and PReLU that a CPU computes faster: the same functions and parameters.
 
-What torch's own lose on a CPU, measured in docs/performance.md:
+Where torch's own modules lose time on a CPU, measured in docs/performance.md:
 
-- A convolution brings its weights into oneDNN's layout at each call, forwards and backwards: with
-  few small images most of a frozen R's time. ``PackedConv2d`` keeps what does not change.
-- A convolution computes as many channels at once as a vector holds, sixteen, also where there are
-  three: at P's output, and in the gradient at R's input. ``NarrowConv2d`` and ``FirstConv2d``
-  fill the vector with neighbouring pixels.
-- The gradient of PReLU is taken number by number. ``VectorPReLU`` takes it in whole vectors.
+- A convolution brings its weights into oneDNN's layout at each call, forwards and backwards. With
+  few small images this is most of a frozen recognizer's time. ``PackedConv2d`` packs fixed weights
+  once.
+- A convolution computes sixteen channels at once, a full vector, even where there are three: in the
+  processor's last layer, and in the gradient at the recognizer's input. ``NarrowConv2d`` and
+  ``FirstConv2d`` fill the vector with neighbouring pixels.
+- The gradient of PReLU is computed element by element. ``VectorPReLU`` computes whole vectors.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from torch import Tensor, nn
 ONEDNN = torch.ops.mkldnn
 # Measured on x86-64 only; elsewhere torch's own modules stay.
 AVAILABLE = platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available()
-VECTOR = 16  # channels that a convolution computes at the price of one
+VECTOR = 16  # channels that a convolution computes in the time of one
 NEIGHBOURS = 4  # pixels of a row that a narrow convolution computes at once
-# Smaller ones are packed in less time than a Python function takes to be called.
+# Packing smaller weights takes less time than calling a Python function.
 PACKED_WEIGHTS = 2**16
 
 
 def accelerate(module: nn.Module) -> None:
-    """Have the parts of ``module``, which is on a CPU, computed by the modules below.
+    """Have the classes below compute the parts of ``module``, which is on a CPU.
 
-    Freeze what is to be fixed before; parameters and their names stay as they are.
+    Freeze what is to be fixed before. Parameters and their names stay as they are.
     """
     if AVAILABLE:
         for part in module.modules():
@@ -47,21 +48,21 @@ def _faster(part: nn.Module) -> type[nn.Module] | None:
             narrow = part.out_channels * NEIGHBOURS <= VECTOR
             if narrow and part.stride == part.dilation == (1, 1):
                 return NarrowConv2d
-        elif _reads_blocks(part):
+        elif _covers_blocks(part):
             return FirstConv2d
         elif part.weight.numel() >= PACKED_WEIGHTS:
             return PackedConv2d
     return None
 
 
-def _reads_blocks(part: nn.Conv2d) -> bool:
+def _covers_blocks(part: nn.Conv2d) -> bool:
     step = part.stride[0]
     square = part.stride == (step, step) and part.dilation == (1, 1)
     return square and step > 1 and part.in_channels * step**2 <= VECTOR
 
 
 def _autocast(x: Tensor) -> Tensor:
-    """``x`` in the dtype in which autocast would have a convolution compute."""
+    """``x`` in the dtype in which a convolution computes under autocast."""
     return x.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else x
 
 
@@ -91,7 +92,7 @@ class PackedConv2d(nn.Conv2d):
         )
 
     def left_over(self, gradient: Tensor, size: torch.Size) -> list[int]:
-        """Rows and columns of the input, at its end, that the smallest such input lacks."""
+        """Rows and columns at the input's end that no output depends on."""
         window = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel_size, strict=True)]
         return [
             size[axis + 2]
@@ -107,7 +108,7 @@ class PackedConv2d(nn.Conv2d):
         )
 
     def kept(self, key, make):
-        """What ``make`` returned when first asked for ``key``, with the weights where they are."""
+        """The result of ``make``, kept under ``key`` for as long as the weights stay in place."""
         packs, place = self.__dict__.setdefault("packs", {}), self.weight.data_ptr()
         if packs.get(key, (None,))[0] != place:
             packs[key] = place, make()
@@ -118,7 +119,7 @@ class PackedConv2d(nn.Conv2d):
         return super()._load_from_state_dict(*arguments, **options)
 
     def __getstate__(self) -> dict:
-        """A copy packs its weights anew: oneDNN's tensors cannot be copied."""
+        """Without the packed weights: oneDNN's tensors cannot be copied."""
         return {key: value for key, value in self.__dict__.items() if key != "packs"}
 
 
@@ -131,7 +132,7 @@ class _Packed(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor):
         m = ctx.module
-        if torch.is_grad_enabled():  # somebody differentiates the gradient
+        if torch.is_grad_enabled():  # the gradient itself is differentiated
             geometry = m.stride, m.padding, m.dilation
             weight = m.weight.to(gradient.dtype)
             return nn.grad.conv2d_input(ctx.size, weight, gradient, *geometry), None
@@ -139,10 +140,10 @@ class _Packed(torch.autograd.Function):
 
 
 class FirstConv2d(PackedConv2d):
-    """A fixed convolution with a stride that reads few channels: R's first, which reads the image.
+    """A fixed convolution of few channels with a stride: a recognizer's first layer.
 
-    Its gradient at the image is a convolution, of stride 1, to the channels of all pixels of a
-    block of stride x stride, which a pixel shuffle puts in their places.
+    Its gradient at the image is a convolution of stride 1 whose output channels are the pixels of
+    a block of stride x stride; a pixel shuffle puts them in place.
     """
 
     def backwards(self, gradient: Tensor, size: torch.Size) -> Tensor:
@@ -176,8 +177,8 @@ class FirstConv2d(PackedConv2d):
 class NarrowConv2d(nn.Conv2d):
     """A convolution to few channels that computes NEIGHBOURS pixels of a row at once.
 
-    One kernel becomes as many as there are neighbours, each a pixel further to the right and zero
-    elsewhere; the step from one group of pixels to the next is as wide as a group.
+    The kernel is copied once per neighbour, each copy a pixel further to the right and zero
+    elsewhere; the stride is the width of a group of neighbours.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -240,7 +241,7 @@ def _gradients(gradient, x, weight, stride, padding, which):
 
 
 class VectorPReLU(nn.PReLU):
-    """PReLU with one parameter, by the kernels of leaky ReLU."""
+    """PReLU with one parameter, computed by leaky ReLU's kernels."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type != "cpu":
@@ -257,7 +258,7 @@ class _LeakyReLU(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor):
         x, slope = ctx.saved_tensors
-        if torch.is_grad_enabled():  # somebody differentiates the gradient
+        if torch.is_grad_enabled():  # the gradient itself is differentiated
             at_x = torch.where(x > 0, gradient, slope.to(gradient.dtype) * gradient)
         else:
             at_x = torch.ops.aten.leaky_relu_backward(gradient, x, slope.item(), False)

@@ -47,7 +47,7 @@ def use_device(
         yield torch.device("cpu")
         return
     if not torch.cuda.is_available():
-        raise UserError(f"device: '{name}' asked for, but this machine has no usable CUDA GPU")
+        raise UserError(f"device: '{name}' needs a CUDA GPU, and no usable one is here")
     if name.startswith("cuda:"):
         yield _named_gpu(name, team)
         return
@@ -68,10 +68,10 @@ def _named_gpu(name: str, team: Team) -> torch.device:
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep what a step frees for the next one, as torch does on a GPU.
+    """Make glibc keep the memory that a step frees for the next step, as torch does on a GPU.
 
-    Otherwise large tensors go back to the kernel, which clears every page of the next ones: up to
-    a quarter of a step (docs/performance.md).
+    Otherwise it goes back to the kernel, which clears every page before it hands it out again: up
+    to a quarter of a step (docs/performance.md).
     """
     with suppress(OSError, AttributeError):  # another C library
         mallopt = ctypes.CDLL("libc.so.6").mallopt
@@ -82,7 +82,7 @@ def _keep_freed_memory() -> None:
 def placed(module: nn.Module, device: torch.device) -> nn.Module:
     """``module`` itself on ``device``, channels last, in the form that computes fastest there.
 
-    Freeze what is to be fixed before; parameters and their names stay as they are.
+    Freeze what is to be fixed before. Parameters and their names stay as they are.
     """
     module.to(device, memory_format=torch.channels_last)
     if device.type == "cpu":

@@ -1,8 +1,8 @@
-"""One training over several processes, one GPU each: started by ``torchrun``, exact to the sums.
+"""One training on several GPUs: a team of processes, one per GPU, that ``torchrun`` starts.
 
-A job is a team of processes that take every world-th image of each global batch. Losses are
-weighted by each member's share, gradients averaged by torch's DistributedDataParallel and
-batch-norm statistics taken over the whole batch, so a team trains what one process would.
+Each process takes every world-th image of a global batch. Losses are weighted by its share of the
+batch, gradients averaged by torch's DistributedDataParallel and batch-norm statistics taken over
+the whole batch, so a team computes what one process would, up to rounding.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ra.errors import UserError
 
 @dataclass(frozen=True)
 class Team:
-    """The processes of one job; a team of one needs no communication."""
+    """The processes of one job; a team of one does not communicate."""
 
     rank: int = 0
     world: int = 1
@@ -64,7 +64,7 @@ class Team:
         return self._reduce(values, dist.ReduceOp.SUM)
 
     def agree(self, due: bool, number: int) -> tuple[bool, int]:
-        """What all members do: save where the leader wants to, stop where anyone was told to."""
+        """For all members alike: whether the leader is due to save, and any member's stop signal."""
         votes = [float(due and self.leader), float(number)]
         due_vote, number = self._reduce(votes, dist.ReduceOp.MAX)
         return bool(due_vote), int(number)
@@ -90,7 +90,7 @@ PR_SET_PDEATHSIG = 1  # of Linux's sys/prctl.h
 
 @contextmanager
 def join() -> Iterator[Team]:
-    """The team of this process: what ``torchrun`` says in the environment, else a team of one."""
+    """The team that ``torchrun`` put this process into, else a team of one."""
     world = int(os.environ.get("WORLD_SIZE", 1))
     if world == 1:
         yield ALONE
@@ -105,13 +105,13 @@ def join() -> Iterator[Team]:
 
 
 def _die_with_parent() -> None:
-    """End with ``torchrun``, also where that is killed: else this training would go on alone."""
+    """End when ``torchrun`` ends, even by SIGKILL; without it the training would go on."""
     with suppress(OSError, AttributeError):  # not Linux
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def is_leader() -> bool:
-    """Whether this process speaks for its job, before or without a team."""
+    """Whether this process writes files and logs for its job; known before it joins a team."""
     return int(os.environ.get("RANK", 0)) == 0
 
 

@@ -60,7 +60,7 @@ class Fault(Exception):
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is run: its configuration, what snakemake is asked for, and by what it is ended."""
+    """Configuration and targets of a run, and the signal that ends it."""
 
     config: dict[str, object] = field(default_factory=lambda: CONFIG)
     targets: tuple[str, ...] = ()
@@ -109,7 +109,7 @@ def unsaved_s(folder: Path, now: float) -> list[float]:
             continue
         if any(event["event"] == "metrics" and "train_s" in event["values"]
                for event, _ in spool.read(path, 0)):  # fmt: skip
-            continue  # trained; it stores and judges its models
+            continue  # trained; it stores and evaluates its models
         saved = [
             state.stat().st_mtime
             for state in (folder / "results").rglob("state.pt")

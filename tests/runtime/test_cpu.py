@@ -83,7 +83,7 @@ def test_prelu_is_torchs_own(bf16):
 
 
 @pytest.mark.parametrize("arch", ["resnet18", "densenet121", "vgg11_bn", "googlenet"])
-def test_a_frozen_r_answers_and_is_differentiated_as_before(arch):
+def test_a_frozen_recognizer_gives_the_same_logits_and_gradients(arch):
     torch.manual_seed(0)
     recognizer = freeze(build_recognizer(arch, 5))
     for theirs, ours in both(recognizer, torch.rand(2, 3, 32, 32)):
@@ -91,7 +91,7 @@ def test_a_frozen_r_answers_and_is_differentiated_as_before(arch):
 
 
 @pytest.mark.parametrize(("arch", "scale"), [("SRResNet", 4), ("SRResNet", 1), ("residual", 1)])
-def test_a_p_is_trained_as_before(arch, scale):
+def test_a_processor_gives_the_same_output_and_gradients(arch, scale):
     torch.manual_seed(0)
     processor = build_processor(arch, scale, channels=8, blocks=2)
     for theirs, ours in both(processor, torch.rand(2, 3, 8, 8)):

@@ -15,7 +15,7 @@ def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with use_device("auto") as device:
         assert device.type == "cpu"
-    with pytest.raises(UserError, match="'cuda' asked for, but this machine has no usable"):
+    with pytest.raises(UserError, match="'cuda' needs a CUDA GPU, and no usable one is here"):
         with use_device("cuda"):
             pass
 
