@@ -64,7 +64,7 @@ class Team:
         return self._reduce(values, dist.ReduceOp.SUM)
 
     def agree(self, due: bool, number: int) -> tuple[bool, int]:
-        """For all members alike: whether the leader is due to save, and any member's stop signal."""
+        """For all members: whether the leader is due to save, and any member's stop signal."""
         votes = [float(due and self.leader), float(number)]
         due_vote, number = self._reduce(votes, dist.ReduceOp.MAX)
         return bool(due_vote), int(number)
