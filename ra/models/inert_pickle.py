@@ -1,21 +1,29 @@
-"""A pickle read as inert records: no class of the file is imported, no function of it is called.
+"""A file of torch.save read as inert records: nothing of it is imported, called or executed.
 
-The reader knows the short list of globals that a network of the released script needs, and refuses
-a file with any other by name. A small file cannot take much memory or time.
+The reader knows the short list of globals that a state dict, the checkpoint of a training script or
+a network of the released script needs, and refuses a file with any other by name. Tensors are cut
+out of the raw bytes afterwards. A small file cannot take much memory or time: a compressed or
+overlapping record, a memo or key of hostile size is refused. (torch.load with ``weights_only``
+unpacks compressed records, and a key that is a deep tuple ends Python.)
 """
 
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor
 
 from ra.errors import UserError
 
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 DTYPES = {
     "Float": torch.float32,
     "Double": torch.float64,
@@ -67,11 +75,88 @@ class View:
     stride: tuple[int, ...]
 
 
+@contextmanager
+def one_line_for(path: Path) -> Iterator[None]:
+    """A UserError for whatever a damaged or foreign file ``path`` raises."""
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such checkpoint") from None
+    # A damaged pickle raises whatever its bytes happen to mean.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".split("\n")[0][:120]
+        raise UserError(f"{path}: damaged, or not a checkpoint of torch.save ({reason})") from None
+
+
+def open_pickled(path: Path) -> tuple[Any, Callable[[View], Tensor]]:
+    """The object in a file of torch.save, and a function that makes a tensor of a ``View``.
+
+    Whatever is wrong with the file raises something: call it within ``one_line_for``.
+    """
+    if zipfile.is_zipfile(path):
+        return _open_zip(path)
+    with open(path, "rb") as handle:
+        return _open_stream(path, handle)
+
+
+def _open_zip(path: Path) -> tuple[Any, Callable[[View], Tensor]]:
+    """torch >= 1.6: NAME/data.pkl, and one NAME/data/KEY for every storage."""
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename.partition("/")[2]: info for info in archive.infolist()}
+        # torch stores without compression, each record in bytes of its own.
+        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+            raise ValueError("compressed records")
+        if sum(info.file_size for info in archive.infolist()) > path.stat().st_size:
+            raise ValueError("records that overlap")
+        if "byteorder" in members and archive.read(members["byteorder"]) != b"little":
+            raise UserError(f"{path}: written on a big-endian machine, which is not supported")
+        with archive.open(members["data.pkl"]) as handle:
+            storages: dict[str, Storage] = {}
+            root = Reader(path, handle, storages).load()
+        raw = {}
+        for key, storage in storages.items():
+            raw[key] = _numbers(storage, archive.read(members[f"data/{key}"]))
+    return root, lambda view: _cut(view, raw)
+
+
+def _open_stream(path: Path, handle: BinaryIO) -> tuple[Any, Callable[[View], Tensor]]:
+    """torch < 1.6: five pickles (magic, protocol, machine, object, keys), then the storages."""
+    storages: dict[str, Storage] = {}
+    if Reader(path, handle).load() != MAGIC or Reader(path, handle).load() != PROTOCOL:
+        raise ValueError("the file does not begin as torch.save does")
+    if not Reader(path, handle).load()["little_endian"]:
+        raise UserError(f"{path}: written on a big-endian machine, which is not supported")
+    root = Reader(path, handle, storages).load()
+    raw, left = {}, path.stat().st_size
+    for key in Reader(path, handle).load():
+        storage, count = storages[key], int.from_bytes(handle.read(8), "little")
+        left -= storage.count * storage.dtype.itemsize
+        if count != storage.count or left < 0:
+            raise ValueError(f"storage {key} has {count} elements")
+        raw[key] = _numbers(storage, handle.read(count * storage.dtype.itemsize))
+    return root, lambda view: _cut(view, raw)
+
+
+def _numbers(storage: Storage, data: bytes) -> Tensor:
+    if len(data) != storage.count * storage.dtype.itemsize:
+        raise ValueError(f"storage {storage.key} has {len(data)} bytes")
+    if not data:
+        return torch.empty(0, dtype=storage.dtype)
+    return torch.frombuffer(bytearray(data), dtype=storage.dtype)
+
+
+def _cut(view: View, raw: dict[str, Tensor]) -> Tensor:
+    """The tensor of ``view``; torch checks that it lies within its storage."""
+    return raw[view.storage.key].as_strided(view.size, view.stride, view.offset)
+
+
 class Reader(pickle._Unpickler):
     """Reads one pickle; every global is a stand-in of this module, or refused by its name.
 
     It is pickle's own unpickler in Python: that in C reserves memory for any number that a file
-    calls the index of its memo. Tuples become lists, for a key that is a deep tuple ends Python.
+    calls the index of its memo. Tuples become lists, because Python cannot hash a deep one.
     """
 
     dispatch = pickle._Unpickler.dispatch | {
@@ -107,8 +192,8 @@ class Reader(pickle._Unpickler):
         if (part_of_torch or module in SCRIPT) and name.isidentifier():
             return type(name, (Record,), {"name": name[:100]})
         raise UserError(
-            f"{self.path}: refused: its pickle uses {ascii(f'{module}.{name}')[1:-1][:120]}, which "
-            "no released checkpoint needs; nothing was executed"
+            f"{self.path}: refused: its pickle uses {ascii(f'{module}.{name}')[1:-1][:120]}, and "
+            "only tensors and layers of the released networks are read; nothing was executed"
         )
 
     def persistent_load(self, saved: Any) -> Any:
@@ -125,8 +210,8 @@ class Reader(pickle._Unpickler):
 def _view(storage: Storage, offset: int, size: Any, stride: Any, *_: Any) -> View:
     if not isinstance(storage, Storage):
         raise pickle.UnpicklingError("a tensor without storage")
-    if len(size) > 8 or not all(0 < side <= storage.count for side in size):
-        raise pickle.UnpicklingError("a tensor without numbers, or larger than its storage")
+    if len(size) > 64 or not all(isinstance(number, int) for number in (*size, *stride)):
+        raise pickle.UnpicklingError("a tensor without a size")
     return View(storage, int(offset), tuple(size), tuple(stride))
 
 
@@ -136,7 +221,7 @@ def _first(tensor: Any, *_: Any) -> Any:
 
 
 def _nothing(*_: Any) -> None:
-    """A device, a backend, a set of names: not needed for what the network computes."""
+    """What stands beside the weights: a device, a set of names, the arguments of a script."""
 
 
 def _new(cls: type, *_: Any) -> Record:
@@ -157,4 +242,14 @@ STAND_INS: dict[str, Any] = {
     "torch.Size": list,
     "torch.device": _nothing,
     "torch.nn.backends.thnn._get_thnn_function_backend": _nothing,
+    "collections.Counter": _nothing,
+    "argparse.Namespace": Record,
+    "types.SimpleNamespace": Record,
+    "pathlib.PosixPath": _nothing,
+    "pathlib.WindowsPath": _nothing,
+    "numpy.core.multiarray.scalar": _nothing,
+    "numpy._core.multiarray.scalar": _nothing,
+    "numpy.dtype": _nothing,
+    "_codecs.encode": _nothing,
+    **{str(dtype): _nothing for dtype in DTYPES.values()},
 }

@@ -28,6 +28,7 @@ from ra.errors import UserError, unknown
 from ra.files import read_yaml
 from ra.models.checkpoints import build
 from ra.models.classes import load_class_index, read_classes
+from ra.models.inert_pickle import View, one_line_for, open_pickled
 from ra.models.names import is_own
 from ra.models.recognizers import (
     IMAGENET_MEAN,
@@ -43,16 +44,6 @@ SOURCES = ("state_dict", "torchscript", "exported")
 # Where training scripts keep the weights, and what wrappers put before their names.
 STATES = ("state_dict", "model", "state_dict_ema", "model_ema")
 PREFIXES = ("module.", "_orig_mod.", "model.")
-# What stands beside the weights in a checkpoint, of which nothing is built.
-LEFT_OUT = (
-    "argparse.Namespace",
-    "types.SimpleNamespace",
-    "pathlib.PosixPath",
-    "pathlib.WindowsPath",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar",
-    "numpy.dtype",
-)
 KEYS = (*SOURCES, "arch", "num_classes", "classes", "input_size", "mean", "std")
 
 
@@ -167,37 +158,22 @@ def _check_classes(path: Path, count: int) -> None:
         )
 
 
-class LeftOut:
-    """Stands for an object of a checkpoint that is no tensor; nothing of it is kept."""
-
-    def __new__(cls, *_: Any, **__: Any) -> LeftOut:
-        return super().__new__(cls)
-
-    def __init__(self, *_: Any, **__: Any) -> None: ...
-
-    def __setstate__(self, _: Any) -> None: ...
-
-
 def _state(file: Path) -> dict[str, Tensor]:
     """The tensors of ``file``, without the prefixes that wrappers put before their names."""
-    try:
+    with one_line_for(file):
         if file.suffix == ".safetensors":
-            state = load_file(file)
+            state, read, kind = load_file(file), lambda value: value, Tensor
         else:
-            with torch.serialization.safe_globals([(LeftOut, name) for name in LEFT_OUT]):
-                state = torch.load(file, map_location="cpu", weights_only=True)
-    # torch.load and safetensors raise half a dozen kinds of errors for a foreign file.
-    except Exception as error:
-        raise UserError(
-            f"{file}: not a state dict that can be read without executing it ({_first_line(error)})"
-        ) from None
-    for _ in STATES:  # a checkpoint within a checkpoint; one that holds itself has no end
-        within = [state[key] for key in STATES if isinstance(state, dict) and key in state]
-        state = next((part for part in within if isinstance(part, dict)), state)
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise UserError(f"{file}: not a state dict of tensors, nor one under {', '.join(STATES)}")
+            (state, read), kind = open_pickled(file), View
+        for _ in STATES:  # a checkpoint within a checkpoint; one that holds itself has no end
+            within = [state[key] for key in STATES if isinstance(state, dict) and key in state]
+            state = next((part for part in within if isinstance(part, dict)), state)
+        if not isinstance(state, dict) or not all(isinstance(v, kind) for v in state.values()):
+            places = ", ".join(STATES)
+            raise UserError(f"{file}: not a state dict of tensors, nor one under {places}")
+        state = {str(name): read(value) for name, value in state.items()}
     found = {}
-    for name, value in ((str(name), value) for name, value in state.items()):
+    for name, value in state.items():
         while prefix := next((part for part in PREFIXES if name.startswith(part)), None):
             name = name.removeprefix(prefix)
         if name in found:

@@ -180,7 +180,7 @@ def test_a_hostile_pickle_is_refused_by_name_and_not_executed(tmp_path, script, 
 def test_builtins_are_refused(tmp_path, name):
     path = tmp_path / "model.pth"
     path.write_bytes(f"cbuiltins\n{name}\n(S'1'\ntR.".encode())
-    with pytest.raises(UserError, match=f"uses builtins.{name}, which no released"):
+    with pytest.raises(UserError, match=f"uses builtins.{name}, and only tensors"):
         import_checkpoint(path)
 
 

@@ -4,6 +4,7 @@ import argparse
 import os
 import pathlib
 import types
+import zipfile
 
 import numpy as np
 import pytest
@@ -172,12 +173,25 @@ def test_a_hostile_state_dict_is_not_executed(tmp_path):
             return os.system, (f"touch {tmp_path / 'executed'}",)
 
     torch.save(Hostile(), tmp_path / "w.pth")
-    with pytest.raises(UserError, match="w.pth: not a state dict that can be read without exec"):
+    with pytest.raises(UserError, match="w.pth: refused: its pickle uses (posix|nt).system"):
         load_user_recognizer(describe(tmp_path, arch="resnet18", state_dict="w.pth"))
     assert not (tmp_path / "executed").exists()
 
 
+def training(state):
+    """What scripts keep for their next start: optimiser, schedule, random state, other dtypes."""
+    network = nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(network.parameters())
+    network(torch.rand(1, 2)).sum().backward()
+    optimizer.step()
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3])
+    kept = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+    others = [torch.zeros(0), torch.ones(2).bfloat16(), torch.tensor(1.0).expand(3), torch.float16]
+    return {"state_dict": state, "random": torch.get_rng_state(), "others": others, **kept}
+
+
 CHECKPOINTS = {
+    "a whole training": training,
     "arguments beside it": lambda state: {
         "state_dict": state,
         "args": argparse.Namespace(
@@ -226,3 +240,20 @@ def test_yaml_that_cannot_be_read_is_one_line(tmp_path, text):
     (tmp_path / "r.yaml").write_text(text)
     with pytest.raises(UserError, match=r"r.yaml(, line \d+)?: "):
         load_user_recognizer(tmp_path / "r.yaml")
+
+
+def test_a_compressed_checkpoint_is_refused(tmp_path):
+    """A few kilobytes of it would be gigabytes."""
+    torch.save({"x": torch.zeros(10**6)}, tmp_path / "plain.pth")
+    with zipfile.ZipFile(tmp_path / "plain.pth") as plain:
+        with zipfile.ZipFile(tmp_path / "w.pth", "w", zipfile.ZIP_DEFLATED) as packed:
+            for name in plain.namelist():
+                packed.writestr(name, plain.read(name))
+    with pytest.raises(UserError, match="w.pth: damaged, .*compressed records"):
+        load_user_recognizer(describe(tmp_path, arch="squeezenet1_1", state_dict="w.pth"))
+
+
+def test_a_whole_pickled_network_is_refused_by_its_class(tmp_path, squeezenet):
+    torch.save(squeezenet, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="uses torchvision.models.squeezenet.SqueezeNet, and only"):
+        load_user_recognizer(describe(tmp_path, arch="squeezenet1_1", state_dict="w.pth"))

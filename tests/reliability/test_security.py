@@ -18,8 +18,8 @@ from ra.models.processors import build_processor
 from ra.models.recognizers import build_recognizer
 
 SOURCES = sorted((ROOT / "ra").rglob("*.py"))
-# What executes, or unpickles, what it reads. torch.load is looked at below; own.py opens programs
-# that a user names as such (TorchScript, torch.export) and says so.
+# What executes, or unpickles, what it reads. torch.load is checked below. user_recognizer.py opens
+# programs that a user names as such (TorchScript, torch.export) and says so.
 FORBIDDEN = {
     "eval", "exec", "compile", "__import__", "os.system", "os.popen", "pickle.load", "pickle.loads",
     "joblib.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "shelve.open",
