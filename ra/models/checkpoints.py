@@ -25,17 +25,10 @@ KEY = "ra"
 FORMAT = 1
 # The fields of a header whose types other code relies on.
 TYPES: dict[str, type | tuple[type, ...]] = {
-    "kind": str,
-    "format": int,
-    "version": str,
-    "network": dict,
-    "task": str,
-    "task_settings": dict,
-    "dataset": str,
-    "objective": str,
+    **dict.fromkeys(("kind", "version", "task", "dataset", "objective", "recognizer"), str),
+    **dict.fromkeys(("format", "seed"), int),
+    **dict.fromkeys(("network", "task_settings"), dict),
     "lambda": (int, float),
-    "recognizer": str,
-    "seed": int,
     "classes": list,
 }
 

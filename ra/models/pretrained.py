@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -24,9 +23,12 @@ def fetch_weights(load: Callable[[], nn.Module], name: str) -> nn.Module:
     Raises:
         UserError: it failed; the line says which file to put where, or to delete.
     """
+    from unittest.mock import patch
+
     target = cache() / name
     try:
-        with _weights_only():
+        # torchvision's own call of torch.load would execute a cached pickle.
+        with patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1"):
             return load()
     except UserError:
         raise
@@ -39,17 +41,3 @@ def fetch_weights(load: Callable[[], nn.Module], name: str) -> nn.Module:
             f"pretrained weights {name}: not cached, and could not be downloaded "
             f"({reason}); put the file at {target}"
         ) from None
-
-
-@contextmanager
-def _weights_only() -> Iterator[None]:
-    """torch.load reads tensors only; torchvision's own call would execute a cached pickle."""
-    key = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(key)
-    os.environ[key] = "1"
-    try:
-        yield
-    finally:
-        del os.environ[key]
-        if before is not None:
-            os.environ[key] = before

@@ -1,4 +1,4 @@
-"""R: names, normalisation, choice of logits, and weights from the local cache."""
+"""Recognizers: names, normalisation, choice of logits, and weights from the local cache."""
 
 import os
 
@@ -37,7 +37,7 @@ def test_logits_are_chosen_by_class():
     assert chosen(torch.tensor([1.0, 2, 3]).view(1, 3, 1, 1)).tolist() == [[3, 1]]
 
 
-def test_images_are_resized_for_an_r_with_a_size_of_its_own():
+def test_images_are_resized_to_the_size_a_recognizer_wants():
     assert Recognizer(torch.nn.Identity(), 3, input_size=8)(torch.rand(1, 3, 4, 6)).shape[2:] == (
         8,
         8,
@@ -118,7 +118,7 @@ def cached(cache, weights):
     return cache / weights.url.rpartition("/")[2]
 
 
-def test_a_frozen_r_stays_as_it_is():
+def test_a_frozen_recognizer_stays_as_it_is():
     recognizer = freeze(build_recognizer("shufflenet_v2_x0_5", 3))
     before = {name: value.clone() for name, value in recognizer.state_dict().items()}
     images = torch.rand(2, 3, 32, 32, requires_grad=True)
@@ -147,7 +147,7 @@ def test_a_transformer_is_built_for_its_input_size():
     assert build_recognizer("alexnet", 3).input_size == 224
 
 
-def test_an_r_with_a_size_of_its_own_comes_back_with_it(tmp_path):
+def test_a_recognizer_with_an_input_size_comes_back_with_it(tmp_path):
     recognizer = build_recognizer("squeezenet1_1", 3, input_size=64).eval()
     save_model(tmp_path / "r.safetensors", recognizer, {"kind": "recognizer"})
     again = load_recognizer(tmp_path / "r.safetensors").eval()
@@ -272,7 +272,7 @@ def test_features_are_what_the_last_layer_reads(arch, channels):
     assert not any(module._forward_pre_hooks for module in recognizer.modules())
 
 
-def test_an_r_without_layers_has_no_features():
+def test_a_program_without_layers_has_no_features():
     with pytest.raises(UserError, match="a program without accessible layers"):
         Recognizer(torch.nn.Flatten(), 3).with_features(torch.rand(1, 3, 8, 8))
 

@@ -75,7 +75,7 @@ class ResnetBlock(nn.Module):
 
 
 class ResnetGenerator(nn.Module):
-    """The pix2pix generator with padding layers of their own, as T is in the released files."""
+    """The pix2pix generator with padding layers of their own, the released transformer."""
 
     def __init__(self, width=4, blocks=6):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A user's own R: state dict, TorchScript and exported program, and what can be wrong with them."""
+"""A user's own recognizer: state dict, TorchScript, exported program, and what can be wrong."""
 
 import argparse
 import os

@@ -76,7 +76,7 @@ def as_old_checkpoint(path: Path) -> None:
 
 @pytest.fixture
 def place(tmp_path, prepared, monkeypatch):
-    """A folder with a good P, R, data set and YAML beside the file that is none."""
+    """A folder with a good processor, recognizer, data set and YAML beside a file that is none."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     header = {"task": "dn", "objective": "plain", "lambda": 0.0, "dataset": "tiny"}
