@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from helpers import ROOT, planned, snakemake, write_images
 
 
@@ -83,6 +84,22 @@ def test_several_gpus_are_one_process_each(copy):
     assert (
         "torchrun --standalone --nproc-per-node 2 -m -- ra train --data" in run.stdout + run.stderr
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "runtime", "provided"),
+    [([], {"jobs_per_gpu": 3}, 6), (["--resources", "gpu=1"], {}, 1)],
+)
+def test_no_more_jobs_start_than_there_are_places_on_gpus(
+    tmp_path, monkeypatch, arguments, runtime, provided
+):
+    """With the default `gpus: 0` too, where jobs take a GPU if they find one."""
+    (tmp_path / "sitecustomize.py").write_text("import torch\ntorch.cuda.device_count = lambda: 2")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    config = yaml.safe_load((ROOT / "config.yaml").read_text()) | {"data": "/none"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config | {"runtime": runtime}))
+    said = snakemake(tmp_path, "prepare", *arguments).stderr
+    assert f'gpu=Resource("gpu", {provided})' in said
 
 
 ZOO = ["resnet18", "shufflenet_v2_x1_0", "googlenet", "densenet121"]
@@ -186,12 +203,14 @@ def test_a_bad_folder_ends_before_any_training(copy, tmp_path):
 
 
 def test_every_rule_has_a_log_a_benchmark_and_resources():
-    """Threads and the resources of each rule; `snakemake --lint` sees to the logs."""
+    """Also threads, where a job has more than Snakemake's default of one."""
     for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
         text = path.read_text()
         for rule in re.split(r"^rule ", text, flags=re.M)[1:]:
             if "shell:" in rule:
-                for directive in ("log:", "benchmark:", "threads:", "resources:", "message:"):
+                one = "**WRITING" in rule or "**READING" in rule
+                several = [] if one else ["threads:"]
+                for directive in ("log:", "benchmark:", "resources:", "message:", *several):
                     assert directive in rule, f"{path.name}: {rule.split(':')[0]} lacks {directive}"
 
 

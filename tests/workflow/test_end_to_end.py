@@ -50,6 +50,18 @@ def test_odd_names_reach_no_shell_and_no_pattern(tiny):
     ]
 
 
+def test_two_processes_train_as_a_team(tiny):
+    """What `gpus: 2` starts, here on a CPU."""
+    place, config = tiny
+    (results,) = (place / ".snakemake/links").glob("*/results [[]1]")
+    target = results.relative_to(place) / "tiny/sr/plain/l0/none/seed1/processor.safetensors"
+    team = "runtime={'gpus': 2, 'device': 'cpu'}"
+    run = snakemake(place, target, "--config", team, "seeds=[1]", "tracking={'enabled': False}")
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert "torchrun --standalone --nproc-per-node 2 -m -- ra train" in run.stderr
+    assert len(pd.read_csv((place / target).with_name("training.csv"))) == 2
+
+
 def test_pictures_are_there(tiny):
     place, _ = tiny
     for name in ("strip.png", "accuracy.png"):

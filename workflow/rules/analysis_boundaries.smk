@@ -52,7 +52,6 @@ rule boundaries_table:
         f"{BOUNDARIES}/table.log",
     benchmark:
         f"{BOUNDARIES}/table.benchmark.tsv"
-    threads: 1
     resources:
         **WRITING,
     params:

@@ -15,7 +15,6 @@ rule split_classes:
     benchmark:
         f"{CATEGORIES}/split.benchmark.tsv"
     localrule: True
-    threads: 1
     resources:
         **WRITING,
     params:
@@ -78,15 +77,12 @@ rule categories:
     output:
         table=f"{ANALYSES}/categories.csv",
         markdown=f"{ANALYSES}/categories.md",
-        plot=report(
-            f"{ANALYSES}/categories.png", caption="../report/categories.rst", category="Transfer"
-        ),
+        plot=shown(f"{ANALYSES}/categories.png", "categories", "Transfer"),
     log:
         f"{ANALYSES}/categories.log",
     benchmark:
         f"{ANALYSES}/categories.benchmark.tsv"
     localrule: True
-    threads: 1
     resources:
         **WRITING,
     params:

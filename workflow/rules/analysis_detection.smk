@@ -16,7 +16,6 @@ if DETECTION_SETTINGS["data"] == "composed":
             f"{DETECTION_DATA}/compose.log",
         benchmark:
             f"{DETECTION_DATA}/compose.benchmark.tsv"
-        threads: 1
         resources:
             **WRITING,
         params:
@@ -139,7 +138,6 @@ rule detection_table:
     benchmark:
         f"{DETECTION}/table.benchmark.tsv"
     localrule: True
-    threads: 1
     resources:
         **WRITING,
     params:

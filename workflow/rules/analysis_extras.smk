@@ -63,13 +63,12 @@ rule extras:
     output:
         table=f"{ANALYSES}/extras.csv",
         markdown=f"{ANALYSES}/extras.md",
-        plot=report(f"{ANALYSES}/extras.png", caption="../report/extras.rst", category="Analysis"),
+        plot=shown(f"{ANALYSES}/extras.png", "extras", "Analysis"),
     log:
         f"{ANALYSES}/extras.log",
     benchmark:
         f"{ANALYSES}/extras.benchmark.tsv"
     localrule: True
-    threads: 1
     resources:
         **WRITING,
     params:

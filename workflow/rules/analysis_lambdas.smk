@@ -4,13 +4,12 @@ rule lambda_sweep:
     output:
         table=f"{ANALYSES}/lambdas.csv",
         markdown=f"{ANALYSES}/lambdas.md",
-        plot=report(f"{ANALYSES}/lambdas.png", caption="../report/lambdas.rst", category="Lambda"),
+        plot=shown(f"{ANALYSES}/lambdas.png", "lambdas", "Lambda"),
     log:
         f"{ANALYSES}/lambdas.log",
     benchmark:
         f"{ANALYSES}/lambdas.benchmark.tsv"
     localrule: True
-    threads: 1
     resources:
         **WRITING,
     params:

@@ -5,7 +5,6 @@ rule prepare:
         f"{DATASET}/data/prepare.log",
     benchmark:
         f"{DATASET}/data/prepare.benchmark.tsv"
-    threads: 1
     resources:
         **READING,
         workers=CONFIG.runtime["workers"],

@@ -4,15 +4,7 @@ rule evaluate:
             processor=f"{PROCESSOR}/processor.safetensors", transformer=transformer_of
         ),
     output:
-        **evaluation_outputs(
-            PROCESSOR,
-            **{
-                "task": "{task}",
-                "objective": "{objective}",
-                "lambda": "{l}",
-                "training recognizer": "{arch}",
-            },
-        ),
+        **evaluation_outputs(PROCESSOR, "{task}", "{objective}", "{l}", "{arch}"),
     log:
         f"{PROCESSOR}/evaluate.log",
     benchmark:
@@ -38,15 +30,7 @@ use rule evaluate as evaluate_no_processing with:
     input:
         **evaluation_inputs(),
     output:
-        **evaluation_outputs(
-            NO_PROCESSING,
-            **{
-                "task": "{task}",
-                "objective": "no processing",
-                "lambda": "-",
-                "training recognizer": "-",
-            },
-        ),
+        **evaluation_outputs(NO_PROCESSING, "{task}", "no processing", "-", "-"),
     log:
         f"{NO_PROCESSING}/evaluate.log",
     benchmark:

@@ -7,7 +7,6 @@ import yaml
 from ra.registry import NO_RECOGNIZER
 from ra.training.objectives import OBJECTIVES
 
-
 DATASET = f"{RESULTS}/{CONFIG.dataset}"
 TABLES = f"{RESULTS}/tables"
 MORE_TABLES = ["significance", *(["paper"] if CONFIG.paper else [])]
@@ -100,21 +99,20 @@ def evaluation_inputs(**models):
     )
 
 
-def evaluation_outputs(folder, **labels):
+def shown(paths, caption, category, labels=None):
+    """``paths`` in Snakemake's report, with the caption in workflow/report."""
+    return report(paths, caption=f"../report/{caption}.rst", category=category, labels=labels)
+
+
+def evaluation_outputs(folder, *labels):
     """What an evaluation writes; with ``labels``, its pictures go into Snakemake's report."""
-    pictures = {
-        "strip": (f"{folder}/strip.png", "Visual strips"),
-        "matrix": (f"{folder}/accuracy.png", "Accuracy of each processor"),
-    }
+    labels = dict(zip(("task", "objective", "lambda", "training recognizer"), labels))
+    strip, matrix = f"{folder}/strip.png", f"{folder}/accuracy.png"
     if labels:
-        for key, (path, category) in pictures.items():
-            caption = f"../report/{key}.rst"
-            pictures[key] = report(path, caption=caption, category=category, labels=labels), ""
-    return dict(
-        table=f"{folder}/evaluation.csv",
-        images=f"{folder}/images.csv",
-        **{key: path for key, (path, _) in pictures.items()},
-    )
+        strip = shown(strip, "strip", "Visual strips", labels)
+        matrix = shown(matrix, "matrix", "Accuracy of each processor", labels)
+    tables = dict(table=f"{folder}/evaluation.csv", images=f"{folder}/images.csv")
+    return dict(**tables, strip=strip, matrix=matrix)
 
 
 def processors(objectives, recognizers):

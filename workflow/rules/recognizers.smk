@@ -8,7 +8,6 @@ rule fetch_weights:
     benchmark:
         f"{DATASET}/recognizers/weights.benchmark.tsv"
     localrule: True
-    threads: 1
     resources:
         **READING,
     params:

@@ -15,15 +15,14 @@ rule write_report:
         data=PREPARED,
         significance=f"{TABLES}/significance.csv",
     output:
-        page=report(f"{REPORT}/report.html", caption="../report/page.rst", category="Tables"),
-        bars=report(f"{REPORT}/bars.svg", caption="../report/bars.rst", category="Tables"),
-        gains=report(f"{REPORT}/gains.svg", caption="../report/gains.rst", category="Transfer"),
-        plane=report(f"{REPORT}/plane.svg", caption="../report/plane.rst", category="Image quality"),
+        page=shown(f"{REPORT}/report.html", "page", "Tables"),
+        bars=shown(f"{REPORT}/bars.svg", "bars", "Tables"),
+        gains=shown(f"{REPORT}/gains.svg", "gains", "Transfer"),
+        plane=shown(f"{REPORT}/plane.svg", "plane", "Image quality"),
     log:
         f"{REPORT}/report.log",
     benchmark:
         f"{REPORT}/report.benchmark.tsv"
-    threads: 1
     resources:
         **WRITING,
     params:

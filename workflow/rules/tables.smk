@@ -9,19 +9,9 @@ rule table:
         images=table_images,
     output:
         tidy=f"{TABLES}/all.csv",
-        accuracy=report(
-            expand(f"{TABLES}/{{task}}.csv", task=CONFIG.tasks),
-            caption="../report/accuracy.rst",
-            category="Tables",
-        ),
-        quality=report(
-            f"{TABLES}/quality.csv", caption="../report/quality.rst", category="Image quality"
-        ),
-        more=report(
-            expand(f"{TABLES}/{{table}}.csv", table=MORE_TABLES),
-            caption="../report/more.rst",
-            category="Tables",
-        ),
+        accuracy=shown(expand(f"{TABLES}/{{task}}.csv", task=CONFIG.tasks), "accuracy", "Tables"),
+        quality=shown(f"{TABLES}/quality.csv", "quality", "Image quality"),
+        more=shown(expand(f"{TABLES}/{{table}}.csv", table=MORE_TABLES), "more", "Tables"),
         formats=expand(
             f"{TABLES}/{{table}}.{{format}}",
             table=[*CONFIG.tasks, "quality", *MORE_TABLES],
@@ -32,7 +22,6 @@ rule table:
     benchmark:
         f"{TABLES}/table.benchmark.tsv"
     localrule: True
-    threads: 1
     resources:
         **WRITING,
     params:
@@ -55,10 +44,8 @@ rule transfer:
     input:
         matrix_evaluations,
     output:
-        matrix=report(
-            expand(f"{TABLES}/transfer_{{task}}.png", task=CONFIG.tasks),
-            caption="../report/transfer.rst",
-            category="Transfer",
+        matrix=shown(
+            expand(f"{TABLES}/transfer_{{task}}.png", task=CONFIG.tasks), "transfer", "Transfer"
         ),
         own=expand(f"{TABLES}/table1_{{task}}.png", task=CONFIG.tasks),
         formats=expand(
@@ -72,7 +59,6 @@ rule transfer:
     benchmark:
         f"{TABLES}/transfer.benchmark.tsv"
     localrule: True
-    threads: 1
     resources:
         **WRITING,
     params:
