@@ -29,6 +29,7 @@ from ra.reporting.names import (
     NO_PROCESSING,
     PLAIN,
     RA,
+    measure_title,
     model_names,
     p_model_title,
     recognizer_title,
@@ -74,7 +75,7 @@ def write_report(
     drawn = {
         "bars": plots.bars(tables, limits),
         "gains": plots.gains(gain) if len(gain := gain_table(tables)) else "",
-        "plane": plots.plane(tables, quality),
+        "plane": plots.plane(tables, quality) if measure_title("psnr") in quality else "",
     }
     template = files("ra.reporting").joinpath("page.html").read_text(encoding="utf-8")
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(template)
@@ -190,7 +191,10 @@ def examples(evaluations: Sequence[Path], task: str, data: Path) -> dict[str, ob
     if plain is None:
         return None
     before, after = (pd.read_csv(p.with_name("images.csv")) for p in (plain, path))
-    known = [c.removesuffix(":prediction") for c in after if c.endswith(":prediction")]
+    columns = [column for column in after if column.endswith(":prediction") and column in before]
+    known = [column.removesuffix(":prediction") for column in columns]
+    if not known:
+        return None
     r = next((r for r in known if r != identity["training_r"]), known[0])
     wrong, right = before[f"{r}:top1"] == 0, after[f"{r}:top1"] == 1
     found = after[wrong & right].drop_duplicates("label").head(PICTURES)

@@ -1,6 +1,7 @@
 """The report: its numbers are those of the evaluations, and a browser shows it whole."""
 
 import re
+import shutil
 
 import pandas as pd
 import pytest
@@ -134,6 +135,23 @@ def test_a_file_that_is_no_significance_is_named(evaluations, tmp_path, capsys):
     command = ["report", "--evaluations", *evaluations, "--significance", evaluations[0]]
     assert main([str(part) for part in [*command, "--save-dir", tmp_path]]) == 1
     assert "cannot be read as significance.csv" in capsys.readouterr().err
+
+
+def test_a_page_needs_no_psnr_and_no_common_recognizer(evaluations, prepared, tmp_path):
+    for path in evaluations[1:]:
+        place = tmp_path / path.parent.name
+        shutil.copytree(path.parent, place)
+        tidy = pd.read_csv(path)
+        tidy[tidy.metric != "psnr"].to_csv(place / path.name, index=False)
+    images = pd.read_csv(tmp_path / "plain/images.csv")
+    images.loc[:, ~images.columns.str.contains(":")].to_csv(
+        tmp_path / "plain/images.csv", index=False
+    )
+    command = ["report", "--evaluations", tmp_path / "plain/evaluation.csv"]
+    command += [tmp_path / "ra/evaluation.csv", "--data", prepared, "--save-dir", tmp_path / "out"]
+    assert main([str(part) for part in command]) == 0
+    page = (tmp_path / "out/report.html").read_text()
+    assert "PSNR (dB)" not in page and "<img" not in page
 
 
 @needs_browser
