@@ -87,7 +87,7 @@ def new(folder: Path, photos: Path, what: Experiment) -> Path:
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
-    """Every result under its final name; times are left out of training.csv."""
+    """Every result under its final name, without the times in them."""
     found = {}
     for path in sorted((folder / "results").rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
@@ -98,7 +98,8 @@ def outputs(folder: Path) -> dict[str, bytes]:
             found[str(path.relative_to(folder))] = text.encode()
         elif path.suffix in (".csv", ".md", ".json", ".safetensors", ".bin", ".png"):
             found[str(path.relative_to(folder))] = path.read_bytes()
-    return {name: data for name, data in found.items() if not name.endswith("run.json")}
+    timed = ("run.json", "evaluation.json")
+    return {name: data for name, data in found.items() if not name.endswith(timed)}
 
 
 def unsaved_s(folder: Path, now: float) -> list[float]:
