@@ -50,7 +50,7 @@ def _faster(part: nn.Module) -> type[nn.Module] | None:
                 return NarrowConv2d
         elif _covers_blocks(part):
             return FirstConv2d
-        elif part.weight.numel() >= PACKED_WEIGHTS:
+        if part.weight.numel() >= PACKED_WEIGHTS:
             return PackedConv2d
     return None
 

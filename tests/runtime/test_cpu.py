@@ -73,6 +73,16 @@ def test_a_convolution_is_torchs_own(case, bf16):
         assert close(ours, theirs, 2e-2 if bf16 else 1e-5)
 
 
+@pytest.mark.parametrize("padding", ["replicate", "reflect", "circular"])
+@pytest.mark.parametrize("side", [32, 30])
+def test_a_narrow_convolution_continues_images_as_torchs_own_does(padding, side):
+    torch.manual_seed(0)
+    module = nn.Conv2d(16, 3, 9, padding=4, padding_mode=padding)
+    assert type(placed(deepcopy(module), CPU)) is NarrowConv2d
+    for theirs, ours in both(module, torch.randn(2, 16, side, side)):
+        assert close(ours, theirs, 1e-5)
+
+
 @pytest.mark.parametrize("bf16", [False, True])
 def test_prelu_is_torchs_own(bf16):
     torch.manual_seed(0)
