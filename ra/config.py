@@ -1,40 +1,34 @@
-"""The experiment's configuration: checked once against the schema, then typed."""
+"""The experiment's configuration: checked once, with the names it uses, and typed."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator, ValidationError
-from jsonschema.exceptions import best_match
 
 from ra.errors import UserError, unknown
 from ra.files import read_yaml
 from ra.models.names import check_files, is_own, short_name
+from ra.registry import load_plugins
+from ra.settings.base import checked
+from ra.settings.config import Experiment
+from ra.settings.shared import Schedule
 
-
-@dataclass(frozen=True)
-class Network:
-    """Architecture and size of P or T; None is the architecture's own default."""
-
-    arch: str
-    channels: int | None
-    blocks: int | None
+KEY = "config key "
 
 
 @dataclass(frozen=True)
 class Config:
-    """A valid configuration; the keys are explained in workflow/schemas/config.schema.yaml."""
+    """A valid configuration; the keys are explained in docs/config.md."""
 
     data: str
     dataset: str
     results: Path
+    plugins: tuple[str, ...]
     targets: tuple[str, ...]
     seeds: tuple[int, ...]
     images: dict[str, Any]
@@ -45,10 +39,11 @@ class Config:
     own_recognizers: dict[str, str]
     weights: str
     recognizer_schedules: dict[str, dict[str, Any]]
-    processor: Network
-    transformer: Network
+    processor: dict[str, Any]
+    transformer: dict[str, Any]
     processor_schedule: dict[str, Any]
     objectives: dict[str, tuple[float, ...]]
+    objective_settings: dict[str, dict[str, Any]]
     runtime: dict[str, Any]
     tracking: dict[str, Any]
     paper: bool
@@ -56,36 +51,31 @@ class Config:
 
     @property
     def recognizers(self) -> tuple[str, ...]:
-        """Every R of the experiment, once."""
+        """Every recognizer of the experiment, once."""
         return tuple(dict.fromkeys(self.train_recognizers + self.evaluate_recognizers))
 
 
 def check_file(path: str) -> None:
-    """One line that names ``path`` where it is no YAML mapping; a missing one is not looked at."""
+    """One line that names ``path`` where it is no YAML mapping; a missing one is left alone."""
     try:
         content = read_yaml(Path(path))
     except FileNotFoundError:
         return
     if not isinstance(content, dict):
-        raise UserError(f"{path}: not a mapping of keys to values; the schema has every key")
+        raise UserError(f"{path}: not a mapping of keys to values; docs/config.md has every key")
 
 
-def load_config(given: Mapping[str, Any], schema_path: Path) -> Config:
-    """Fill in the schema's defaults and check ``given``.
+def load_config(given: Mapping[str, Any]) -> Config:
+    """Check ``given`` and fill in the defaults.
 
     Raises:
         UserError: one line that names the key, what is wrong and what is allowed.
     """
-    schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
     # At the top, text is text: a folder may be called 2024.
     filled = {key: part if isinstance(part, str) else _scalars(part) for key, part in given.items()}
-    _fill(filled, schema, schema["$defs"])
-    _check_finite(filled)
-    error = best_match(Draft202012Validator(schema).iter_errors(filled))
-    if error:
-        raise _one_line(error)
-    _check_names(filled)
-    return _typed(filled)
+    experiment = checked(Experiment, filled, KEY)
+    load_plugins(experiment.plugins)
+    return _typed(experiment)
 
 
 def _scalars(value: Any) -> Any:
@@ -106,150 +96,135 @@ def _scalars(value: Any) -> Any:
     return meant if meant is None or isinstance(meant, bool | int | float) else value
 
 
-def _check_finite(value: Any, key: str = "") -> None:
-    """No comparison of a schema refuses NaN, and none without a maximum infinity."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"config key {key}: {value} is no finite number")
-    for name, part in value.items() if isinstance(value, Mapping) else ():
-        _check_finite(part, f"{key}.{name}".strip("."))
-    for number, part in enumerate(value) if isinstance(value, list) else ():
-        _check_finite(part, f"{key}.{number}")
-
-
-def _fill(config: Any, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> None:
-    """Write the schema's defaults into ``config`` where a key is missing."""
-    if "$ref" in schema:
-        schema = definitions[schema["$ref"].rpartition("/")[2]]
-    if not isinstance(config, dict):
-        return
-    for key, part in schema.get("properties", {}).items():
-        if "default" in part:
-            config.setdefault(key, deepcopy(part["default"]))
-        _fill(config.get(key), part, definitions)
-
-
-def _one_line(error: ValidationError) -> UserError:
-    key = ".".join(str(part) for part in error.absolute_path)
-    if error.validator == "additionalProperties":
-        extra = sorted(set(error.instance) - set(error.schema.get("properties", {})))[0]
-        where = f"config key {key}." if key else "config key "
-        return UserError(where + str(unknown("key", str(extra), error.schema["properties"])))
-    if error.validator == "required":
-        return UserError(f"config{f' key {key}' if key else ''}: {error.message}")
-    wanted = error.schema.get("description", "")
-    hint = f" ({wanted})" if wanted else ""
-    return UserError(f"config key {key}: {error.message}{hint}".replace("\n", " "))
-
-
-def _check_names(config: dict[str, Any]) -> None:
-    """What a schema cannot know: the registries' names and how values fit together."""
-    # Imported here: they bring torch, which the schema's own errors need not wait for.
-    from ra.data.degradations import build_task
-    from ra.models.processors import PROCESSORS
-    from ra.training.objectives import canonical_mode
-
-    for name, settings in config["tasks"].items():
-        scale = build_task(name, **(settings or {})).scale
-        if config["images"]["crop"] % scale:
-            raise UserError(
-                f"config key images.crop: {config['images']['crop']} px is not divisible by "
-                f"tasks.{name}.factor {scale}; choose a multiple"
-            )
-    resize, crop = config["images"]["resize"], config["images"]["crop"]
-    if resize is not None and resize < crop:
-        raise UserError(f"config key images.resize: {resize} px is below images.crop of {crop} px")
-    for name, lambdas in config["objectives"].items():
-        for weight in _as_list(lambdas):
-            canonical_mode(name, weight)
-        if name == "plain" and _as_list(lambdas) != [0]:
-            raise UserError("config key objectives.plain: lambda must be 0; use ra for others")
-    for key in ("processor", "transformer"):
-        PROCESSORS.get(config[key]["arch"])
-    _check_analysis(config)
-
-
-def _check_analysis(config: dict[str, Any]) -> None:
-    """Names in the analyses are known; tasks that the experiment lacks are left out there."""
-    from ra.data.degradations import TASKS
-    from ra.models.processors import PROCESSORS
-    from ra.training.objectives import canonical_mode
-
-    analysis = config["analysis"]
-    for name, settings in analysis.items():
-        for task in settings.get("tasks") or ():
-            if task not in TASKS:
-                raise UserError(f"config key analysis.{name}.tasks: {unknown('task', task, TASKS)}")
-    recognizers = {
-        short_name(r) for part in ("train", "evaluate") for r in config["recognizers"][part]
-    }
-    half_r = analysis["categories"]["recognizer"]
-    chosen = {
-        "categories.recognizer": [half_r] if half_r else [],
-        "extras.ensemble": analysis["extras"]["ensemble"] or [],
-        "black_box.recognizer": filter(None, [analysis["black_box"]["recognizer"]]),
-    }
-    for key, names in chosen.items():
-        for name in names:
-            if name not in recognizers:
-                raise UserError(
-                    f"config key analysis.{key}: {unknown('recognizer', name, recognizers)}"
-                )
-    box = analysis["black_box"]
-    if box["url"] and (box["command"] or not box["label_path"]):
-        raise UserError("config key analysis.black_box.url: needs label_path, and no command")
-    for name, lambdas in analysis["lambdas"]["objectives"].items():
-        for weight in _as_list(lambdas):
-            canonical_mode(name, weight)
-    for network in analysis["extras"]["processors"].values():
-        PROCESSORS.get(network["arch"])
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def _typed(config: dict[str, Any]) -> Config:
-    recognizers = config["recognizers"]
-    named = check_files(recognizers["train"] + recognizers["evaluate"])
-    own = {name: recognizer for name, recognizer in named.items() if is_own(recognizer)}
-    train, evaluate = (tuple(map(short_name, recognizers[key])) for key in ("train", "evaluate"))
-    matrix = tuple(map(short_name, recognizers["matrix"] or recognizers["evaluate"]))
-    for name in set(matrix) - set(evaluate):
+def _typed(e: Experiment) -> Config:
+    tasks = _tasks(e)
+    objectives, objective_settings = _objectives(e)
+    used = check_files([*e.recognizers.train, *e.recognizers.evaluate])
+    train, evaluate = (
+        tuple(map(short_name, names)) for names in (e.recognizers.train, e.recognizers.evaluate)
+    )
+    matrix = tuple(map(short_name, e.recognizers.matrix or e.recognizers.evaluate))
+    for one in set(matrix) - set(evaluate):
         raise UserError(
-            f"config key recognizers.matrix: {name} is not in recognizers.evaluate; each training "
-            "R of the matrix also judges"
+            f"{KEY}recognizers.matrix: {one} is not in recognizers.evaluate; each training "
+            "recognizer of the matrix also evaluates"
         )
-    names = dict.fromkeys(train + evaluate)
-    for name in recognizers["overrides"].keys() - names.keys():
-        raise UserError(f"config key recognizers.overrides.{unknown('recognizer', name, names)}")
-    data = config["data"]
+    data = str(Path(e.data).expanduser()) if e.data.startswith("~") else e.data
     folder = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(data).resolve().name).strip("-.") or "data"
-    networks = {
-        key: Network(*(config[key][part] for part in ("arch", "channels", "blocks")))
-        for key in ("processor", "transformer")
-    }
-    return Config(
+    config = Config(
         data=data,
-        dataset=config["dataset"] or folder,
-        results=Path(config["results"]),
-        targets=tuple(config["targets"]),
-        seeds=tuple(config["seeds"]),
-        images=config["images"],
-        tasks={name: settings or {} for name, settings in config["tasks"].items()},
+        dataset=e.dataset or folder,
+        results=e.results.expanduser(),
+        plugins=e.plugins,
+        targets=e.targets,
+        seeds=e.seeds,
+        images=e.images.model_dump(),
+        tasks=tasks,
         train_recognizers=train,
         evaluate_recognizers=evaluate,
         matrix_recognizers=matrix,
-        own_recognizers=own,
-        weights=recognizers["weights"],
-        recognizer_schedules={
-            name: {**recognizers["schedule"], **recognizers["overrides"].get(name, {})}
-            for name in names
-        },
-        processor_schedule=config["processor"]["schedule"],
-        objectives={k: tuple(_as_list(v)) for k, v in config["objectives"].items()},
-        runtime=config["runtime"],
-        tracking=config["tracking"],
-        paper=config["paper"],
-        analysis=config["analysis"],
-        **networks,
+        own_recognizers={name: one for name, one in used.items() if is_own(one)},
+        weights=e.recognizers.weights,
+        recognizer_schedules=_schedules(e, dict.fromkeys(train + evaluate)),
+        processor=_network(e.processor, "processor"),
+        transformer=_network(e.transformer, "transformer"),
+        processor_schedule=e.processor.schedule.model_dump(),
+        objectives=objectives,
+        objective_settings=objective_settings,
+        runtime=e.runtime.model_dump(),
+        tracking=e.tracking.model_dump(),
+        paper=e.paper,
+        analysis=e.analysis.model_dump(by_alias=True),
     )
+    _check_analysis(config, e)
+    return config
+
+
+def _tasks(e: Experiment) -> dict[str, dict[str, Any]]:
+    """All settings of every task, which fit the sizes of the images."""
+    from ra.data.degradations import TASKS  # brings torch, which the errors above need not wait for
+
+    tasks = {}
+    ours = {task: {} for task in TASKS if TASKS.plugin(task) is None}
+    for task, given in (ours if e.tasks is None else e.tasks).items():
+        tasks[task] = TASKS.check(task, given or {}, f"{KEY}tasks.{task}.")
+        scale = TASKS.get(task)(**tasks[task]).scale
+        if e.images.crop % scale:
+            raise UserError(
+                f"{KEY}images.crop: {e.images.crop} px is not divisible by the scale of task "
+                f"{task}, {scale}; choose a multiple"
+            )
+    if e.images.resize is not None and e.images.resize < e.images.crop:
+        raise UserError(
+            f"{KEY}images.resize: {e.images.resize} px is below images.crop of {e.images.crop} px"
+        )
+    return tasks
+
+
+def _objectives(e: Experiment) -> tuple[dict[str, tuple[float, ...]], dict[str, dict[str, Any]]]:
+    """(lambdas, settings of its own) of every objective."""
+    from ra.training.objectives import OBJECTIVES, canonical_mode
+
+    lambdas, settings = {}, {}
+    for objective, given in e.objectives.items():
+        own = {}
+        if isinstance(given, dict):
+            own = {key: value for key, value in given.items() if key != "lambda"}
+            given = given.get("lambda", OBJECTIVES.get(objective).default_weight)
+            given = tuple(map(float, given)) if isinstance(given, list) else (float(given),)
+        key = f"{KEY}objectives.{objective}"
+        settings[objective] = OBJECTIVES.check(objective, own, f"{key}.")
+        for weight in given:
+            canonical_mode(objective, weight)
+        if not OBJECTIVES.get(objective).needs_recognizer and given != (0,):
+            raise UserError(f"{key}: lambda must be 0; use ra for others")
+        lambdas[objective] = given
+    return lambdas, settings
+
+
+def _schedules(e: Experiment, names: Mapping[str, None]) -> dict[str, dict[str, Any]]:
+    """The schedule of each recognizer, with its overrides; those of others wait for their use."""
+    for one, given in e.recognizers.overrides.items():
+        checked(Schedule, given, f"{KEY}recognizers.overrides.{one}.")
+    shared = e.recognizers.schedule.model_dump()
+    return {one: {**shared, **e.recognizers.overrides.get(one, {})} for one in names}
+
+
+def _network(network, key: str) -> dict[str, Any]:
+    """``arch`` and all settings of that architecture."""
+    from ra.models.processors import PROCESSORS
+
+    settings = PROCESSORS.check(network.arch, network.model_extra, f"{KEY}{key}.")
+    return {"arch": network.arch, **settings}
+
+
+def _check_analysis(config: Config, e: Experiment) -> None:
+    """Names in the analyses are known; tasks that the experiment lacks are left out there."""
+    from ra.data.degradations import TASKS
+    from ra.training.objectives import canonical_mode
+
+    for part in type(e.analysis).model_fields:
+        for task in getattr(e.analysis, part).tasks or ():
+            if task not in TASKS:
+                raise UserError(f"{KEY}analysis.{part}.tasks: {unknown('task', task, TASKS)}")
+    chosen = {
+        "categories.recognizer": [e.analysis.categories.recognizer],
+        "extras.ensemble": e.analysis.extras.ensemble or [],
+        "black_box.recognizer": [e.analysis.black_box.recognizer],
+    }
+    for key, names in chosen.items():
+        for one in filter(None, names):
+            if one not in config.recognizers:
+                known = unknown("recognizer", one, config.recognizers)
+                raise UserError(f"{KEY}analysis.{key}: {known}")
+    checked(Schedule, e.analysis.categories.schedule, f"{KEY}analysis.categories.schedule.")
+    box = e.analysis.black_box
+    if box.url and (box.command or not box.label_path):
+        raise UserError(f"{KEY}analysis.black_box.url: needs label_path, and no command")
+    for objective, lambdas in e.analysis.lambdas.objectives.items():
+        for weight in lambdas:
+            canonical_mode(objective, weight)
+    for task, network in e.analysis.extras.processors.items():
+        config.analysis["extras"]["processors"][task] = _network(
+            network, f"analysis.extras.processors.{task}"
+        )

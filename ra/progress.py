@@ -28,6 +28,12 @@ def quiet() -> bool:
     return bool(os.environ.get(QUIET))
 
 
+def say(text: object) -> None:
+    """Print a result, unless --quiet was given."""
+    if not quiet():
+        print(text)
+
+
 @contextlib.contextmanager
 def quieted(wanted: bool = True) -> Iterator[None]:
     """Make this process, and those it starts, quiet inside the ``with`` block only.

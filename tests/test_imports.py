@@ -10,14 +10,16 @@ from helpers import ROOT
 
 # From the ground up. A module imports from its own layer and those above it in this list.
 LAYERS = (
-    ("__init__", "errors", "files", "registry", "progress", "system"),
+    ("__init__", "errors", "files", "progress", "system"),
+    ("settings",),
+    ("registry",),
     ("tracking", "runtime"),
     ("data", "models"),
     ("training", "evaluation", "inference"),
     ("reporting",),
+    ("analysis", "bench"),
     ("jobs",),
-    ("analysis",),
-    ("bench", "cli", "__main__", "config"),
+    ("cli", "__main__", "config"),
 )
 
 

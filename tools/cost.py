@@ -8,11 +8,11 @@ Forward and backward passes of P, R and T for one image at 224 px, times images 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ra.cli.core import PAPER_RECOGNIZERS
 from ra.data.degradations import build_task
 from ra.data.splits import Batch
 from ra.models.processors import build_processor
 from ra.models.recognizers import build_recognizer, freeze
+from ra.settings.shared import PAPER_RECOGNIZERS
 from ra.training.objectives import OBJECTIVES
 
 IMAGES, EPOCHS, SIDE = 1_281_167, 6, 224

@@ -1,54 +1,72 @@
-"""Writes docs/cli.md from the command line's own parser and docs/config.md from the schema.
+"""Writes what is generated from ``ra/settings``: the schema of config.yaml and two pages.
 
     python tools/generate.py
 
-A test compares both with what this writes.
+A test compares the files with what this writes.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ra.cli import _parser
+from ra.cli.commands import COMMANDS, GROUPS
+from ra.cli.parser import REGISTRIES, command_parser, registry_flags, summary
 from ra.files import write_text
+from ra.settings.config import Experiment
 
-DOCS = Path(__file__).parents[1] / "docs"
-SCHEMA = DOCS.parent / "workflow/schemas/config.schema.yaml"
-MADE = "<!-- Made by `python tools/generate.py`; do not edit. -->\n\n"
+ROOT = Path(__file__).parents[1]
+MADE = "<!-- Made by `python tools/generate.py` from `ra/settings`; do not edit. -->\n\n"
 
 
 def main() -> None:
-    write_text(DOCS / "cli.md", command_line())
-    write_text(DOCS / "config.md", configuration())
+    for path, text in made().items():
+        write_text(path, text)
+
+
+def made() -> dict[Path, str]:
+    """Every generated file with its content."""
+    return {
+        ROOT / "workflow/schemas/config.schema.yaml": schema(),
+        ROOT / "docs/config.md": configuration(),
+        ROOT / "docs/cli.md": command_line(),
+    }
+
+
+def schema() -> str:
+    """The JSON schema of config.yaml, for editors and the workflow catalog."""
+    head = "# Made by `python tools/generate.py` from ra/settings/config.py; do not edit.\n"
+    made = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    made |= Experiment.model_json_schema(mode="validation")
+    plain = json.loads(json.dumps(made))
+    return head + yaml.safe_dump(plain, sort_keys=False, width=100, allow_unicode=True)
 
 
 def command_line() -> str:
     """Every command of `ra` with its flags, their defaults and units."""
-    parser = _parser()
-    commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     parts = [
         "# Command line\n",
-        MADE + "`ra COMMAND --help` says the same in the terminal. A mistake is one line on stderr "
-        "and exit code 1 or 2.\n",
-        _table(
-            ["command", "what it does"],
-            [
-                [f"[`ra {choice.dest}`](#ra-{choice.dest})", choice.help]
-                for choice in commands._choices_actions
-            ],
-        ),
+        MADE + "`ra COMMAND --help` prints the same in the terminal. A mistake is one line on "
+        "stderr and exit code 1 or 2.\n",
     ]
-    for name, command in commands.choices.items():
-        parts += [f"## ra {name}\n", f"{command.description}\n"]
-        for group in command._action_groups:
+    for group, names in GROUPS.items():
+        rows = [[f"[`ra {name}`](#ra-{name})", summary(name)] for name in names]
+        parts += [f"{group[0].upper()}{group[1:]}:\n", _table(["command", "what it does"], rows)]
+    for name in COMMANDS:
+        parser, _ = command_parser(name)
+        parts += [f"## ra {name}\n", f"{parser.description}\n"]
+        for group in parser._action_groups:
             actions = [a for a in group._group_actions if a.dest != "help"]
-            if actions:
-                rows = [[_flag(a), _default(a), _help(a)] for a in actions]
-                parts += [f"{group.title}:\n", _table(["flag", "default", "meaning"], rows)]
+            if actions and not group.title.startswith("settings of"):
+                rows = [[_flag(a), "yes" if a.required else "", _help(a)] for a in actions]
+                parts += [f"{group.title}:\n", _table(["flag", "required", "meaning"], rows)]
+            elif actions:
+                flags = ", ".join(f"`{a.option_strings[0]}`" for a in actions)
+                parts += [f"{group.title} ([meanings](config.md)): {flags}\n"]
     return "\n".join(parts)
 
 
@@ -63,58 +81,42 @@ def _flag(action: argparse.Action) -> str:
     return f"`{', '.join(action.option_strings)}{takes}`"
 
 
-def _default(action: argparse.Action) -> str:
-    if action.required:
-        return "required"
-    nothing = (None, [], "", argparse.SUPPRESS)
-    if action.default is False or action.default in nothing or "default" in (action.help or ""):
-        return ""
-    values = action.default if isinstance(action.default, list) else [action.default]
-    return f"`{' '.join(map(str, values))}`"
-
-
 def _help(action: argparse.Action) -> str:
     return (action.help or "").replace("%%", "%")
 
 
 def configuration() -> str:
     """Every key of config.yaml: type, default, range, meaning."""
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    rows = _keys(schema, schema["$defs"], "")
-    return "\n".join(
-        [
-            "# Configuration\n",
-            MADE + "Keys of `config.yaml`, `workflow/presets/*.yaml` and `snakemake --config`. "
-            "A wrong key or value is one line before any job runs.\n",
-            _table(["key", "default", "allowed", "meaning"], rows),
-        ]
-    )
+    schema = Experiment.model_json_schema()
+    parts = [
+        "# Configuration\n",
+        MADE + "Keys of `config.yaml`, `workflow/presets/*.yaml` and `snakemake --config`. "
+        "A wrong key or value is one line before any job runs.\n",
+        _table(
+            ["key", "default", "allowed", "meaning"],
+            list(_keys(schema, schema["$defs"], "", set())),
+        ),
+        "## Settings of tasks, architectures and objectives\n",
+        "Keys below `tasks.NAME`, of `processor` and `transformer`, and below `objectives.NAME`; "
+        "on the command line, flags. Classes of your own bring theirs ([extend](extend.md)).\n",
+    ]
+    for kind in REGISTRIES:
+        rows = [[f"`{name}`", text] for name, (text, _) in registry_flags(kind, "ra.").items()]
+        if rows:
+            parts.append(_table([kind, "meaning (with the default of each)"], rows))
+    return "\n".join(parts)
 
 
-def _keys(schema: dict[str, Any], definitions: dict[str, Any], prefix: str) -> list[list[str]]:
-    rows = []
+def _keys(schema: dict[str, Any], definitions: dict[str, Any], prefix: str, known: set):
+    """Rows of the table; a group of keys is followed by its keys where it occurs first."""
     for key, part in schema.get("properties", {}).items():
-        part = {**_resolved(part, definitions), **part}
+        inner = definitions[part["$ref"].rpartition("/")[2]] if "$ref" in part else {}
         name = f"{prefix}{key}"
-        below = _keys(part, definitions, f"{name}.")
-        others = part.get("additionalProperties")
-        if isinstance(others, dict) and "description" in {**_resolved(others, definitions)}:
-            below.append(_row(f"{name}.NAME", _resolved(others, definitions)))
-        if not below or part.get("description"):
-            rows.append(_row(name, part))
-        rows += below
-    return rows
-
-
-def _resolved(part: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    return definitions[part["$ref"].rpartition("/")[2]] if "$ref" in part else part
-
-
-def _row(name: str, part: dict[str, Any]) -> list[str]:
-    default = ""
-    if "default" in part and part["default"] != {}:
-        default = f"`{_yaml(part['default'])}`"
-    return [f"`{name}`", default, _allowed(part), part.get("description", "")]
+        default = "" if "$ref" in part or "default" not in part else f"`{_yaml(part['default'])}`"
+        yield [f"`{name}`", default, _allowed({**inner, **part}), part.get("description", "")]
+        if inner.get("title") not in known:
+            yield from _keys(inner, definitions, f"{name}.", known)
+        known.add(inner.get("title"))
 
 
 def _yaml(value: Any) -> str:
@@ -125,13 +127,14 @@ def _yaml(value: Any) -> str:
 def _allowed(part: dict[str, Any]) -> str:
     if "enum" in part:
         return ", ".join(f"`{value}`" for value in part["enum"])
-    if "oneOf" in part:
-        return " or ".join(_allowed(choice) for choice in part["oneOf"])
-    types = part.get("type", "object")
-    text = " or ".join(types if isinstance(types, list) else [types])
-    items = part.get("items", {}).get("type")
-    text += f" of {items}s" if items else ""
-    for key, word in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤")):
+    if "anyOf" in part:
+        choices = [_allowed(choice) for choice in part["anyOf"]]
+        return " or ".join(dict.fromkeys(choices))
+    text = part.get("type", "mapping").replace("object", "mapping").replace("array", "list")
+    items = _allowed(part["items"]) if "items" in part else ""
+    text += f" of {items}" if items else ""
+    limits = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    for key, word in limits.items():
         text += f", {word} {part[key]}" if key in part else ""
     return text
 

@@ -21,7 +21,7 @@ from ra.data.degradations import build_task
 from ra.data.prepare import prepare
 from ra.data.splits import Crops, ImageSplit, loader, validation_keys
 from ra.evaluation.evaluate import evaluate
-from ra.training.loop import Schedule
+from ra.settings.shared import Schedule
 
 FACTORS = (1, 4, 16)
 READERS = 3  # jobs that read one cache at once

@@ -33,15 +33,13 @@ from ra.bench.scene import (
     training_schedule,
 )
 from ra.bench.training import complete
-from ra.cli.core import PAPER_RECOGNIZERS
 from ra.data.degradations import VALIDATION, Key, build_task, random_generator
 from ra.data.folders import find_classes, find_images
 from ra.data.images import resized
 from ra.data.prepare import read_info
-from ra.data.splits import Batch, Crops, ImageSplit, TrainingKeys, validation_keys
+from ra.data.splits import Batch, Crops, ImageSplit, TrainingKeys, loader, validation_keys
 from ra.evaluation.evaluate import evaluate
-from ra.jobs.common import validation_batches
-from ra.training.loop import Schedule
+from ra.settings.shared import PAPER_RECOGNIZERS, Schedule
 from ra.training.objectives import Objective
 
 TRAINING, EVALUATION = 2.0, 3.0  # targets: how many times as fast ours is
@@ -208,7 +206,7 @@ def _evaluation(options: Options, work: Work, task: str) -> list[dict[str, objec
     data = _prepared(options, work)
     images = ReleasedImages(data, "val", task)
     crops = Crops(ImageSplit(data, "val"), build_task(task))
-    batches = validation_batches(crops, options.runtime(), options.device)
+    batches = loader(crops, validation_keys(len(crops)), options.workers, options.device)
     processor, theirs = (objective_of(options, "plain", task).modules["processor"] for _ in "ab")
     judges = {arch: recognizer_of(options, arch) for arch in options.recognizers}
     their_judges = deepcopy(judges)

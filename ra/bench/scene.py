@@ -18,11 +18,10 @@ from ra.data.prepare import prepare
 from ra.data.splits import Batch, Crops, ImageSplit, TrainingKeys, loader
 from ra.models.processors import build_processor
 from ra.models.recognizers import build_recognizer, freeze
-from ra.training.loop import Runtime, Schedule
+from ra.settings.shared import Schedule, TrainingRuntime
 from ra.training.objectives import OBJECTIVES, Objective
 
 CLASSES = 10
-LAMBDAS = {"plain": 0.0, "ra": 1e-3, "ra_transformer": 1e-2, "ra_unsupervised": 10.0}
 # Resize(256) and Crop(224) of files whose shorter side is 375, the paper's: at every crop.
 RESIZE, SOURCE = 256 / 224, 375 / 224
 
@@ -77,8 +76,8 @@ class Options:
         """Seconds of every way, in turn."""
         return interleaved(ways, self.repeats, self.device, CLOCKS[self.clock])
 
-    def runtime(self, checkpoint_seconds: float = 60.0) -> Runtime:
-        return Runtime(
+    def runtime(self, checkpoint_seconds: float = 60.0) -> TrainingRuntime:
+        return TrainingRuntime(
             workers=self.workers,
             precision=self.precision,
             checkpoint_seconds=checkpoint_seconds,
@@ -118,10 +117,11 @@ def objective_of(options: Options, name: str, task: str) -> Objective:
     torch.manual_seed(0)
     sizes = {"channels": options.channels, "blocks": options.blocks}
     networks = {"processor": build_processor("SRResNet", build_task(task).scale, **sizes)}
-    if name == "ra_transformer":
+    kind = OBJECTIVES.get(name)
+    if kind.needs_transformer:
         networks["transformer"] = build_processor("residual", 1, **sizes)
-    recognizer = None if name == "plain" else recognizer_of(options, options.arch)
-    return OBJECTIVES.get(name)(recognizer=recognizer, weight=LAMBDAS[name], **networks)
+    recognizer = recognizer_of(options, options.arch) if kind.needs_recognizer else None
+    return kind(recognizer=recognizer, weight=kind.default_weight, **networks)
 
 
 def recognizer_of(options: Options, arch: str) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The limit: the bare step on a resident batch, against ``ra.training.loop.train`` with all of it on."""
+"""The limit: the bare step on a resident batch, against ``ra.training.loop.train``."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from ra.bench.scene import (
 )
 from ra.data.splits import Batch, Crops
 from ra.runtime.devices import autocast, placed
+from ra.settings.shared import Schedule
 from ra.tracking.journal import Journal
-from ra.training.loop import Schedule, optimizer_of, train
+from ra.training.loop import optimizer_of, train
 from ra.training.objectives import Objective
 
 TARGET = 0.95

@@ -8,19 +8,25 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from pydantic import Field
 from torch import Tensor
 
 from ra.errors import UserError
 from ra.registry import Registry
 
 TASKS = Registry("task")
+
+Sigma = Annotated[
+    float,
+    Field(gt=0, le=1, description="standard deviation of the noise, full range is 1"),
+]
 
 # (seed, epoch, index) alone decides an image's random numbers: they are the same for any number of
 # workers and after a resume. Validation images have VALIDATION for an epoch and 0 for a seed, so
@@ -53,6 +59,7 @@ def random_generator(key: Key, stream: int) -> np.random.Generator:
     return _kept.generator
 
 
+@TASKS.register("sr")
 @dataclass(frozen=True)
 class SuperResolution:
     """`sr`: bicubic down-sampling, antialiased as PIL does it (equal to 1/255).
@@ -62,11 +69,11 @@ class SuperResolution:
     """
 
     title = "Super-resolution"
-    factor: int = 4
+    factor: Annotated[int, Field(ge=2, description="up-scaling factor, a power of two")] = 4
 
     def __post_init__(self) -> None:
-        if self.factor < 2 or self.factor & (self.factor - 1):
-            raise UserError(f"factor: {self.factor} is not a power of two of at least 2")
+        if self.factor & (self.factor - 1):
+            raise UserError(f"factor: {self.factor} is not a power of two")
 
     @property
     def scale(self) -> int:
@@ -83,6 +90,7 @@ class SuperResolution:
         return F.interpolate(target, size=size, mode="bicubic", antialias=True)
 
 
+@TASKS.register("dn")
 @dataclass(frozen=True)
 class Denoising:
     """`dn`: additive Gaussian noise, clamped to [0, 1].
@@ -92,12 +100,8 @@ class Denoising:
     """
 
     title = "Denoising"
-    sigma: float = 0.1
+    sigma: Sigma = 0.1
     scale = 1
-
-    def __post_init__(self) -> None:
-        if not 0 < self.sigma <= 1:
-            raise UserError(f"sigma: {self.sigma} is not in (0, 1]")
 
     def degrade(self, target: Tensor, keys: Sequence[Key]) -> Tensor:
         """uint8 (N, 3, H, W) -> float32 (N, 3, H, W) in [0, 1]; one generator per image."""
@@ -109,6 +113,7 @@ class Denoising:
         return noisy.add_(target.float().div_(255)).clamp_(0, 1)
 
 
+@TASKS.register("jpeg")
 @dataclass(frozen=True)
 class JpegDeblocking:
     """`jpeg`: JPEG compression and decompression in memory.
@@ -118,12 +123,8 @@ class JpegDeblocking:
     """
 
     title = "JPEG deblocking"
-    quality: int = 10
+    quality: Annotated[int, Field(ge=1, le=95, description="libjpeg quality")] = 10
     scale = 1
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.quality <= 95:
-            raise UserError(f"quality: {self.quality} is not in 1..95")
 
     def degrade(self, target: Tensor, keys: Sequence[Key]) -> Tensor:
         """uint8 (N, 3, H, W) -> uint8 (N, 3, H, W)."""
@@ -138,19 +139,9 @@ class JpegDeblocking:
         return np.asarray(Image.frombytes("RGB", size, buffer.getvalue(), "jpeg", "RGB", ""))
 
 
-TASKS.register("sr")(SuperResolution)
-TASKS.register("dn")(Denoising)
-TASKS.register("jpeg")(JpegDeblocking)
-
-
 def build_task(name: str, **settings: Any) -> Any:
-    """The degradation called ``name``; settings it does not have are an error, None is default."""
-    task = TASKS.get(name)
-    given = {key: value for key, value in settings.items() if value is not None}
-    known = {field.name for field in fields(task)}
-    for key in given.keys() - known:
-        raise UserError(f"{key}: task {name} has no such setting; it has {', '.join(known)}")
-    return task(**given)
+    """The degradation called ``name``; settings that it does not have are an error."""
+    return TASKS.build(name, settings)
 
 
 def no_processing(degraded: Tensor, scale: int) -> Tensor:

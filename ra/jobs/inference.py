@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +16,23 @@ from ra.errors import UserError, one_line
 from ra.files import atomic, escaped
 from ra.inference.files import find_inputs, plan, read, save, stored_mode
 from ra.inference.predict import classify, degrade, open_classifier, table, views
-from ra.inference.process import TILE, load, result_mode
+from ra.inference.process import load, result_mode
 from ra.models.names import distinct
-from ra.progress import Progress, quiet
+from ra.progress import Progress, say
 from ra.runtime.devices import use_device
+from ra.settings.commands import Predict, Process
 
 
-def run_process(
-    model: str,
-    inputs: Sequence[str],
-    out: Path,
-    transformer: bool = False,
-    tile: int = TILE,
-    device: str = "auto",
-    threads: int = 0,
-) -> None:
+def process(o: Process) -> None:
     """Restore images; a bad one is named and the others are processed.
-
-    Args:
-        model, transformer, tile: as ``ra.inference.process.load`` takes them.
-        inputs, out: as ``ra.inference.files.plan`` takes them.
 
     Raises:
         UserError: some images could not be processed; each was named on stderr.
     """
-    pairs = plan(inputs, out)
+    pairs = plan(o.inputs, o.out)
     pixels, begin = 0, time.perf_counter()
-    with use_device(device, threads) as where:
-        processor = load(model, transformer, where, tile)
+    with use_device(o.machine) as where:
+        processor = load(o.model, o.transformer, where, o.tile)
         bar = Progress(pairs, name="process", unit="images")
 
         def on_tile(done: int, of: int) -> None:
@@ -59,58 +48,30 @@ def run_process(
 
         bad = _each(bar, work)
     seconds = time.perf_counter() - begin
-    if not quiet():
-        rate = (
-            f"{pixels / 1e6:.1f} megapixels in {seconds:.1f} s, {pixels / 1e6 / seconds:.2g} MP/s"
-        )
-        print(f"process: {len(pairs) - bad} images, {rate} -> {escaped(out)}")
+    rate = f"{pixels / 1e6:.1f} megapixels in {seconds:.1f} s, {pixels / 1e6 / seconds:.2g} MP/s"
+    say(f"process: {len(pairs) - bad} images, {rate} -> {escaped(o.out)}")
     if bad:
         raise UserError(f"{bad} of {len(pairs)} images were not processed; each is named above")
 
 
-def run_predict(
-    model: str,
-    inputs: Sequence[str],
-    recognizers: Sequence[str],
-    resize: int | None = None,
-    degraded: bool = False,
-    csv: Path | None = None,
-    transformer: bool = False,
-    tile: int = TILE,
-    device: str = "auto",
-    threads: int = 0,
-) -> pd.DataFrame:
+def predict(o: Predict) -> None:
     """Classify images before and after a processor, and print the answers.
-
-    Args:
-        model, transformer, tile: as ``ra.inference.process.load`` takes them.
-        inputs: files, folders and glob patterns.
-        recognizers: as ``ra.inference.predict.open_classifier`` takes them.
-        resize: side in pixels of the middle square to classify; None is the whole image.
-        degraded: the images are clean; degrade them by the processor's task first.
-        csv: file for the answers.
-
-    Returns:
-        One row per image and recognizer: image, recognizer, before, before_p, after, after_p
-        (both in percent).
 
     Raises:
         UserError: some images could not be classified; each was named on stderr.
     """
-    if resize is not None and resize < 1:
-        raise UserError(f"--resize: {resize} px; it must be at least 1")
-    paths = [path for path, _ in find_inputs(inputs)]
+    paths = [path for path, _ in find_inputs(o.inputs)]
     rows: list[dict] = []
     warnings: dict[str, str] = {}  # one per recognizer
-    with use_device(device, threads) as where:
-        processor = load(model, transformer, where, tile)
-        classifiers = [open_classifier(name, where) for name in recognizers]
-        distinct(zip((one.name for one in classifiers), recognizers, strict=True))
+    with use_device(o.machine) as where:
+        processor = load(o.model, o.transformer, where, o.tile)
+        classifiers = [open_classifier(name, where) for name in o.recognizers]
+        distinct(zip((one.name for one in classifiers), o.recognizers, strict=True))
 
         def work(path: Path, number: int) -> None:
             image = np.asarray(to_rgb(read(path)))
-            image = degrade(image, processor, number) if degraded else image
-            before, after = views(processor, image, resize)
+            image = degrade(image, processor, number) if o.degrade else image
+            before, after = views(processor, image, o.resize)
             size = (after.shape[3], after.shape[2])
             answers = []
             for classifier in classifiers:
@@ -125,8 +86,8 @@ def run_predict(
         numbered = [(path, number) for number, path in enumerate(paths)]
         bad = _each(Progress(numbered, name="predict", unit="images"), work)
     answers = pd.DataFrame(rows)
-    if csv:
-        with atomic(csv) as temporary:
+    if o.csv:
+        with atomic(o.csv) as temporary:
             answers.to_csv(temporary, index=False)
     if rows:
         print(table(answers))
@@ -134,7 +95,6 @@ def run_predict(
         print(f"warning: {warning}", file=sys.stderr)
     if bad:
         raise UserError(f"{bad} of {len(paths)} images were not classified; each is named above")
-    return answers
 
 
 def _each(items: Iterable[tuple[Path, Any]], work: Callable[[Path, Any], None]) -> int:

@@ -16,9 +16,16 @@ from pathlib import Path
 from typing import TextIO
 
 from ra.progress import FOLDER, line, running
+from ra.settings.commands import Watch
 
 EVERY_S = 1.0
 DONE = re.compile(r"(\d+ of \d+) steps \((\d+)%\) done")  # Snakemake's own line
+
+
+def watch_jobs(o: Watch) -> int:
+    """Show the jobs below ``o.results``, of a command or of whoever runs them."""
+    words = o.run_command[1:] if o.run_command[:1] == ("--",) else o.run_command
+    return watch(o.results / ".progress", words)
 
 
 def watch(folder: Path, command: Sequence[str] = (), out: TextIO | None = None) -> int:

@@ -5,19 +5,25 @@ A further architecture is one class here and its registry line.
 
 from __future__ import annotations
 
-import inspect
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from ra.errors import UserError, unknown
+from ra.errors import UserError
 from ra.registry import Registry
 
-PROCESSORS = Registry("architecture")
+PROCESSORS = Registry("architecture", given=("scale",))
 
-Padding = Literal["zeros", "replicate", "reflect"]  # how a convolution continues an image
+Width = Annotated[int, Field(ge=1, description="width, channels of the convolutions")]
+Depth = Annotated[int, Field(ge=1, description="number of residual or dense blocks")]
+Skip = Annotated[bool, Field(description="add to the bicubically up-sampled input")]
+Padding = Annotated[
+    Literal["zeros", "replicate", "reflect"],
+    Field(description="how convolutions continue an image: zeros, replicate or reflect"),
+]
 
 
 def build_processor(arch: str, scale: int, **sizes: object) -> nn.Module:
@@ -30,17 +36,9 @@ def build_processor(arch: str, scale: int, **sizes: object) -> nn.Module:
     Raises:
         UserError: no such architecture or size, or it cannot do this scale.
     """
-    build = PROCESSORS.get(arch)
-    parameters = inspect.signature(build).parameters
-    known = [name for name in parameters if name != "scale"]
-    for name in sizes:
-        if name not in known:
-            raise unknown(f"size of {arch}", name, known)
-        whole = parameters[name].annotation not in ("bool", "Padding")
-        if whole and (not isinstance(sizes[name], int) or sizes[name] < 1):
-            raise UserError(f"{arch}: {name} is {sizes[name]!r}; it must be a whole number above 0")
-    module = build(scale=scale, **sizes)
-    module.header = {"arch": arch, "scale": scale, **sizes}
+    settings = PROCESSORS.check(arch, sizes, f"{arch}: ")
+    module = PROCESSORS.get(arch)(scale=scale, **settings)
+    module.header = {"arch": arch, "scale": scale, **settings}
     return module
 
 
@@ -108,9 +106,9 @@ class SRResNet(nn.Module):
     def __init__(
         self,
         scale: int,
-        channels: int = 64,
-        blocks: int = 5,
-        skip: bool = False,
+        channels: Width = 64,
+        blocks: Depth = 5,
+        skip: Skip = False,
         padding: Padding = "zeros",
     ) -> None:
         super().__init__()
@@ -155,7 +153,7 @@ class SRDenseNet(nn.Module):
 
     LAYERS, BOTTLENECK = 8, 128
 
-    def __init__(self, scale: int, channels: int = 16, blocks: int = 8) -> None:
+    def __init__(self, scale: int, channels: Width = 16, blocks: Depth = 8) -> None:
         super().__init__()
         if scale == 1:
             raise UserError("SRDenseNet only up-scales; use it for sr, or SRResNet or pix2pix")
@@ -214,7 +212,7 @@ class Pix2PixGenerator(nn.Module):
 
     multiple = 4  # of which sides must be multiples
 
-    def __init__(self, scale: int, channels: int = 64, blocks: int = 6) -> None:
+    def __init__(self, scale: int, channels: Width = 64, blocks: Depth = 6) -> None:
         super().__init__()
         if scale != 1:
             raise UserError("pix2pix does not up-scale; use it for dn or jpeg, or SRResNet")
@@ -251,7 +249,7 @@ class ResidualConvolutions(nn.Module):
     """
 
     def __init__(
-        self, scale: int, channels: int = 16, blocks: int = 2, padding: Padding = "zeros"
+        self, scale: int, channels: Width = 16, blocks: Depth = 2, padding: Padding = "zeros"
     ) -> None:
         super().__init__()
         if scale != 1:

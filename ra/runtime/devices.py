@@ -13,35 +13,26 @@ from ra.errors import UserError
 from ra.runtime.cpu import accelerate
 from ra.runtime.distributed import ALONE, Team
 from ra.runtime.gpus import lease_gpu, visible_gpus
+from ra.settings.shared import Machine
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 @contextmanager
-def use_device(
-    name: str = "auto", threads: int = 0, jobs_per_gpu: int = 1, team: Team = ALONE
-) -> Iterator[torch.device]:
-    """The device of this process.
+def use_device(machine: Machine = Machine(), team: Team = ALONE) -> Iterator[torch.device]:
+    """The device of this process, with its number of CPU threads set.
 
     Args:
-        name: ``auto`` (a GPU where there is one, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
-            ``auto`` and ``cuda`` wait until a GPU is free; ``cuda:N`` takes it as it is.
-        threads: CPU threads of this process; 0 leaves torch's choice. A setting of the
-            experiment: sums depend on it, results must not depend on the machine.
-        jobs_per_gpu: jobs that may share a GPU.
         team: the processes of this job; each gets a GPU of its own.
 
     Raises:
-        UserError: an unknown name, or a GPU that this machine does not have.
+        UserError: a GPU that this machine does not have.
     """
-    if threads < 0 or jobs_per_gpu < 1:
-        raise UserError("threads must be 0 or more and jobs-per-gpu at least 1")
-    if threads:
-        torch.set_num_threads(threads)
+    if machine.threads:
+        torch.set_num_threads(machine.threads)
     # Denormal numbers in nearly-zero gradients cost tens of times a normal multiplication.
     torch.set_flush_denormal(True)
-    if name not in ("auto", "cpu", "cuda") and not name.startswith("cuda:"):
-        raise UserError(f"device: '{name}' is none of auto, cpu, cuda, cuda:N")
+    name = machine.device
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         _keep_freed_memory()
         yield torch.device("cpu")
@@ -51,7 +42,7 @@ def use_device(
     if name.startswith("cuda:"):
         yield _named_gpu(name, team)
         return
-    with lease_gpu(visible_gpus(), jobs_per_gpu, team) as position:
+    with lease_gpu(visible_gpus(), machine.jobs_per_gpu, team) as position:
         device = torch.device("cuda", position)
         if team.world > 1:
             torch.cuda.set_device(device)  # that of NCCL
@@ -59,8 +50,8 @@ def use_device(
 
 
 def _named_gpu(name: str, team: Team) -> torch.device:
-    number, count = name.removeprefix("cuda:"), torch.cuda.device_count()
-    if not number.isdecimal() or int(number) >= count:
+    number, count = int(name.removeprefix("cuda:")), torch.cuda.device_count()
+    if number >= count:
         raise UserError(f"device: '{name}' is none of the {count} GPUs, cuda:0 to cuda:{count - 1}")
     if team.world > 1:
         raise UserError(f"device: '{name}' is one GPU for {team.world} processes; choose cuda")

@@ -7,16 +7,13 @@ step: a run that is killed and resumed gives the numbers of an uninterrupted one
 from __future__ import annotations
 
 import functools
-import json
 import math
-import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -25,11 +22,12 @@ from torch import nn
 from ra.data.prefetch import ahead
 from ra.data.splits import Crops, TrainingKeys, loader
 from ra.errors import UserError
-from ra.files import atomic
 from ra.progress import Progress
 from ra.runtime.devices import autocast, placed
 from ra.runtime.distributed import ALONE, Team
+from ra.settings.shared import Schedule, TrainingRuntime
 from ra.training.objectives import Objective
+from ra.training.resume import restore_state, save_state
 
 # Fused: one kernel over all parameters, which on small networks saves several percent of a step.
 OPTIMIZERS = {
@@ -37,78 +35,6 @@ OPTIMIZERS = {
     "adamw": functools.partial(torch.optim.AdamW, fused=True),
     "sgd": functools.partial(torch.optim.SGD, fused=True, momentum=0.9),
 }
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast; the defaults are the paper's (method.md, "Schedule").
-
-    Attributes:
-        epochs: passes over the training images.
-        batch_size: images a step, over all processes.
-        optimizer: adam, adamw or sgd (momentum 0.9).
-        lr: learning rate at the start.
-        lr_schedule: ``step`` multiplies by ``lr_gamma`` at each epoch of ``lr_steps`` (counted
-            from 0); ``cosine`` falls to zero over the whole training.
-        warmup: steps over which the rate rises linearly from zero.
-        weight_decay: as the optimizer defines it.
-    """
-
-    epochs: int = 6
-    batch_size: int = 20
-    optimizer: str = "adam"
-    lr: float = 1e-4
-    lr_schedule: str = "step"
-    lr_steps: tuple[int, ...] = (4, 5)
-    lr_gamma: float = 0.1
-    warmup: int = 0
-    weight_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
-            raise UserError(f"optimizer: '{self.optimizer}' is none of {', '.join(OPTIMIZERS)}")
-        if self.lr_schedule not in ("step", "cosine"):
-            raise UserError(f"lr_schedule: '{self.lr_schedule}' is neither step nor cosine")
-        if self.epochs < 1 or self.batch_size < 1 or not 0 < self.lr < math.inf:
-            raise UserError("epochs and batch_size must be at least 1 and lr above 0")
-        if not 0 < self.lr_gamma <= 1:
-            raise UserError(f"lr_gamma: {self.lr_gamma} is not in (0, 1]")
-        if self.warmup < 0 or not 0 <= self.weight_decay < math.inf:
-            raise UserError("warmup and weight_decay must be 0 or more")
-
-    def lr_at(self, step: int, steps_per_epoch: int) -> float:
-        """Learning rate of a step, counted from 0."""
-        factor = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
-        if self.lr_schedule == "cosine":
-            done = step / (steps_per_epoch * self.epochs)
-            return self.lr * factor * (1 + math.cos(math.pi * done)) / 2
-        passed = sum(step // steps_per_epoch >= epoch for epoch in self.lr_steps)
-        return self.lr * factor * self.lr_gamma**passed
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """Where and with what arithmetic; none of it but ``precision`` changes an fp32 CPU result.
-
-    Attributes:
-        seed: of initial weights, order, crops and training noise.
-        workers: loader processes; 0 loads in the training process.
-        precision: fp32 or bf16 (autocast).
-        checkpoint_seconds: wall time between saved states; at most this much work is repeated.
-        log_steps: steps between logged metrics, each of which waits for the device.
-    """
-
-    seed: int = 0
-    workers: int = 0
-    precision: str = "fp32"
-    checkpoint_seconds: float = 60.0
-    log_steps: int = 50
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**60:
-            raise UserError(f"seed: {self.seed} is not in 0..2^60")
-        if self.workers < 0 or not self.checkpoint_seconds >= 0:
-            raise UserError("workers and checkpoint_seconds must be 0 or more")
 
 
 class Diverged(UserError):
@@ -126,7 +52,7 @@ def train(
     objective: Objective,
     crops: Crops,
     schedule: Schedule,
-    runtime: Runtime,
+    runtime: TrainingRuntime,
     device: torch.device,
     state: Path,
     settings: dict,
@@ -154,7 +80,7 @@ def train(
         placed(module, device).train()
     optimizer = optimizer_of(objective, schedule)
     networks = objective.modules
-    step, history, partial, rng = _restore(state, objective, optimizer, settings, device)
+    step, history, partial, rng = restore_state(state, networks, optimizer, settings)
     objective.modules = team.wrap(networks)
     keys = TrainingKeys(
         len(crops), schedule.batch_size, schedule.epochs, runtime.seed, step, team.rank, team.world
@@ -163,8 +89,7 @@ def train(
     per_epoch = keys.steps_per_epoch
     objective.begin(crops, schedule.epochs, device, runtime.precision)
     meter = Meter(partial, team)
-    saved = time.monotonic()
-    stop = StopSignal()
+    saving = _Saving(state, networks, optimizer, settings, runtime.checkpoint_seconds, team)
     bar = Progress(
         total=per_epoch * schedule.epochs,
         initial=step,
@@ -175,7 +100,7 @@ def train(
         unit="step",
     )
     batches = ahead(loader(crops, keys, runtime.workers, device))
-    with stop, bar, closing(batches):
+    with StopSignal() as stop, bar, closing(batches):
         for batch in batches:
             if rng is not None:  # only now: to begin, the loader took a number of its own
                 torch.set_rng_state(rng)
@@ -202,22 +127,38 @@ def train(
             if end_of_epoch:
                 history.append(meter.epoch(step // per_epoch, optimizer.param_groups[0]["lr"]))
                 log({f"epoch_{k}": v for k, v in history[-1].items() if k != "epoch"}, step)
-            due = time.monotonic() - saved > runtime.checkpoint_seconds
-            number = stop.number
-            if team.world > 1:  # all members save and stop at one step, where they meet anyway
-                due, number = team.agree(due, number) if together else (False, 0)
-            if number or (due and step < per_epoch * schedule.epochs):
-                meter.flush(step, state)  # never save a state that has diverged
-                _check_weights(networks, step, state)
-                if team.leader:
-                    _save(state, networks, optimizer, settings, step, history, meter)
-                saved = time.monotonic()
-            if number:
-                if team.leader:
-                    print(f"stopped at step {step}; run the same command to go on", file=sys.stderr)
-                raise Interrupted(128 + number)
+            last = step == per_epoch * schedule.epochs
+            saving.after(step, history, meter, stop.number, together, last)
     objective.modules = networks
     return history
+
+
+class _Saving:
+    """Saves the state when it is due, or when a signal ends the training."""
+
+    def __init__(self, state: Path, networks, optimizer, settings, seconds: float, team: Team):
+        self.state, self.networks, self.optimizer = state, networks, optimizer
+        self.settings, self.seconds, self.team = settings, seconds, team
+        self.saved = time.monotonic()
+
+    def after(self, step: int, history, meter: Meter, number: int, together: bool, last: bool):
+        """Called after each step; raises Interrupted where a signal of this ``number`` came."""
+        due = time.monotonic() - self.saved > self.seconds
+        if self.team.world > 1:  # all members save and stop at one step, where they meet anyway
+            due, number = self.team.agree(due, number) if together else (False, 0)
+        if number or (due and not last):
+            meter.flush(step, self.state)  # never save a state that has diverged
+            _check_weights(self.networks, step, self.state)
+            if self.team.leader:
+                partial = {"sums": meter.sums, "images": meter.images, "seconds": meter.seconds}
+                save_state(
+                    self.state, self.networks, self.optimizer, self.settings, step, history, partial
+                )
+            self.saved = time.monotonic()
+        if number:
+            if self.team.leader:
+                print(f"stopped at step {step}; run the same command to go on", file=sys.stderr)
+            raise Interrupted(128 + number)
 
 
 def optimizer_of(objective: Objective, schedule: Schedule) -> torch.optim.Optimizer:
@@ -305,67 +246,3 @@ def _check_weights(networks: dict[str, nn.Module], step: int, state: Path) -> No
         for name, value in module.state_dict().items():
             if not value.isfinite().all():
                 raise _diverged(f"{kind}'s {name} is NaN or infinite", step, state)
-
-
-def _save(state, networks, optimizer, settings, step, history, meter) -> None:
-    content = {
-        "settings": json.dumps(settings, sort_keys=True, default=str),
-        "step": step,
-        "history": history,
-        "partial": {"sums": meter.sums, "images": meter.images, "seconds": meter.seconds},
-        "modules": {name: module.state_dict() for name, module in networks.items()},
-        "optimizer": optimizer.state_dict(),
-        "rng": torch.get_rng_state(),
-    }
-    with atomic(state) as temporary, open(temporary, "wb") as handle:
-        try:
-            torch.save(content, handle)
-        except RuntimeError as error:
-            # torch hides the file's error (a full disk) behind one of its own.
-            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
-
-
-def _restore(state, objective, optimizer, settings, device):
-    """(step, history, partial sums of the epoch, RNG) of the saved state, or of a new training."""
-    if not state.exists():
-        return 0, [], None, None
-    try:
-        content = torch.load(state, map_location="cpu", weights_only=True)
-        if changed := _changed_settings(json.loads(content["settings"]), settings):
-            _set_aside(state, changed)
-            return 0, [], None, None
-        for name, module in objective.modules.items():
-            module.load_state_dict(content["modules"][name])
-        optimizer.load_state_dict(content["optimizer"])
-        step, rng = int(content["step"]), content["rng"].clone()
-    except (UserError, OSError, MemoryError):
-        raise
-    except Exception as error:  # whatever a damaged file makes torch raise
-        raise UserError(
-            f"{state}: unreadable resume state ({type(error).__name__}); delete it to begin anew"
-        ) from None
-    print(f"resuming from step {step} ({state})", file=sys.stderr)
-    return step, content["history"], content["partial"], rng
-
-
-def _set_aside(state: Path, changed: list[str]) -> None:
-    """Rename the state of a training with other settings; the first process of a team does it."""
-    old = state.with_suffix(".old.pt")
-    with suppress(FileNotFoundError):
-        os.replace(state, old)
-        said = f"settings changed ({'; '.join(changed)}); starting anew, earlier state in {old}"
-        print(said, file=sys.stderr)
-
-
-def _changed_settings(before: dict, now: dict) -> list[str]:
-    now = json.loads(json.dumps(now, sort_keys=True, default=str))
-    return [
-        f"{key}: {before.get(key)} -> {now.get(key)}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-    ]
-
-
-def settings_of(schedule: Schedule, runtime: Runtime, **more: object) -> dict:
-    """What defines a training's numbers: compared on resume, written into the checkpoint."""
-    return {**asdict(schedule), "seed": runtime.seed, "precision": runtime.precision, **more}

@@ -7,6 +7,8 @@ batch into losses. Every loss is a mean over the batch; the image loss is the MS
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -18,35 +20,40 @@ from ra.progress import Progress
 from ra.registry import Registry
 from ra.runtime.devices import autocast
 
-OBJECTIVES = Registry("objective")
+OBJECTIVES = Registry("objective", given=("processor", "recognizer", "weight", "transformer"))
 ANSWERS = 2**30  # bytes of answers that are kept at most
 
 
+@dataclass(eq=False)
 class Objective:
-    """Base of all objectives.
+    """Base of all objectives; the fields of a subclass that is a dataclass are its settings.
 
     Args:
-        processor: P, degraded (N, 3, h, w) -> restored (N, 3, H, W), both in [0, 1].
-        recognizer: the fixed R (eval mode, no gradients on its weights); images (N, 3, H, W) in
+        processor: degraded (N, 3, h, w) -> restored (N, 3, H, W), both in [0, 1].
+        recognizer: fixed (evaluation mode, no gradients on its weights); images (N, 3, H, W) in
             [0, 1] -> logits (N, classes). None where the objective needs none.
         weight: lambda, the weight of the recognition loss.
-        transformer: T, image to image; only for objectives that train one.
+        transformer: image to image; only for objectives that train one.
+
+    Attributes:
+        modules: the networks that are trained, by the name of their file.
+        needs_recognizer, needs_transformer: what a training with this objective has to supply.
+        default_weight: lambda where none is given.
     """
 
-    needs_recognizer = True
-    needs_transformer = False
+    processor: nn.Module
+    recognizer: nn.Module | None = None
+    weight: float = 0.0
+    transformer: nn.Module | None = None
 
-    def __init__(
-        self,
-        processor: nn.Module,
-        recognizer: nn.Module | None = None,
-        weight: float = 0.0,
-        transformer: nn.Module | None = None,
-    ) -> None:
-        self.recognizer, self.weight = recognizer, weight
-        self.modules = {"processor": processor}
+    needs_recognizer: ClassVar[bool] = True
+    needs_transformer: ClassVar[bool] = False
+    default_weight: ClassVar[float] = 1e-3
+
+    def __post_init__(self) -> None:
+        self.modules = {"processor": self.processor}
         if self.needs_transformer:
-            self.modules["transformer"] = transformer
+            self.modules["transformer"] = self.transformer
 
     def begin(self, crops: Crops, epochs: int, device: torch.device, precision: str) -> None:
         """Compute what is the same in all ``epochs`` over ``crops``; by default nothing."""
@@ -58,10 +65,11 @@ class Objective:
 
 @OBJECTIVES.register("plain")
 class Plain(Objective):
-    """MSE alone; no recognizer is asked."""
+    """MSE alone; the recognizer is not used."""
 
     title = "Plain Processing"
     needs_recognizer = False
+    default_weight = 0.0
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         image = F.mse_loss(self.modules["processor"](batch.input), batch.target)
@@ -95,6 +103,7 @@ class TransformerRecognitionAware(Objective):
 
     title = "RA with Transformer"
     needs_transformer = True
+    default_weight = 1e-2
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         output = self.modules["processor"](batch.input)
@@ -114,6 +123,7 @@ class UnsupervisedRecognitionAware(RecognitionAware):
     """
 
     title = "Unsupervised RA"
+    default_weight = 10.0
     wanted: Tensor | None = None  # (2, images, classes): as they are, mirrored
 
     def begin(self, crops: Crops, epochs: int, device: torch.device, precision: str) -> None:
@@ -189,11 +199,20 @@ class Classification(Objective):
         return {"total": F.cross_entropy(logits, batch.label), "accuracy": accuracy}
 
 
-def canonical_mode(mode: str, weight: float) -> str:
-    """The objective's name in results: ``ra`` with lambda 0 is plain, spellings are unified."""
-    objective = OBJECTIVES.get(mode)
+def canonical_mode(mode: str, weight: float | None) -> tuple[str, float]:
+    """The objective's name in results and its lambda: ``ra`` with lambda 0 is plain.
+
+    Args:
+        mode: name or alias of an objective.
+        weight: lambda; None takes the objective's own.
+
+    Raises:
+        UserError: an unknown name, or a lambda that is negative or not finite.
+    """
+    name, objective = OBJECTIVES.canonical(mode), OBJECTIVES.get(mode)
+    weight = objective.default_weight if weight is None else weight
     if not 0 <= weight < math.inf:
         raise UserError(f"--l: lambda is {weight}; it must be 0 or more")
-    if objective is RecognitionAware and weight == 0:
-        return "plain"
-    return "ra_transformer" if objective is TransformerRecognitionAware else mode
+    if not objective.needs_recognizer:
+        return name, 0.0
+    return ("plain", 0.0) if objective is RecognitionAware and weight == 0 else (name, weight)

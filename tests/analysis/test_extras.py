@@ -78,7 +78,7 @@ def test_an_ensemble_trains_p_from_the_command_line(zoo, tmp_path, capsys):
     header = read_header(tmp_path / "processor.safetensors")
     assert header["recognizer"] == "mobilenet_v3_small+shufflenet_v2_x0_5"
     assert call(*train, "--recognizer", *files, files[0]) == 1
-    assert "--recognizer: 3 files for 2 R's" in capsys.readouterr().err
+    assert "--recognizer: 3 files for 2 recognizers" in capsys.readouterr().err
 
 
 def test_an_r_that_is_trained_further_begins_where_it_was_and_says_through_what(zoo, tmp_path):

@@ -13,7 +13,7 @@ from ra.bench.training import bare, complete
 from ra.data.degradations import build_task
 from ra.data.splits import Crops, ImageSplit, TrainingKeys, loader, validation_keys
 from ra.evaluation.evaluate import evaluate
-from ra.training.loop import Schedule
+from ra.settings.shared import Schedule
 
 CPU = torch.device("cpu")
 WORK = Work(crop=32, batch_size=4, steps=3)

@@ -28,12 +28,18 @@ def test_help_explains_every_flag(name, capsys):
     [
         (["train", "--task", "srr", "--l", "0"], "unknown task 'srr'; nearest: sr"),
         (["train", "--mode", "rra"], "unknown objective 'rra'; nearest: ra"),
-        (["train", "--l", "-1"], "--l: lambda is -1.0"),
+        (["train", "--l", "-1"], "--l: '-1' should be greater than or equal to 0"),
         (["train", "--l", "0", "--sr-arch", "pix2pix"], "pix2pix does not up-scale"),
-        (["train", "--l", "0", "--lr", "0"], "lr above 0"),
+        (["train", "--l", "0", "--lr", "0"], "--lr: '0' should be greater than 0"),
         (["train", "--recognizer", "none.safetensors"], "none.safetensors: no such model file"),
-        (["train", "--l", "0", "--device", "tpu"], "device: 'tpu' is none of auto"),
-        (["train", "--l", "0", "--precision", "fp8"], "precision: 'fp8' is neither"),
+        (
+            ["train", "--l", "0", "--device", "tpu"],
+            "--device: 'tpu' should match pattern '^(auto|cpu",
+        ),
+        (
+            ["train", "--l", "0", "--precision", "fp8"],
+            "--precision: 'fp8' should be 'fp32' or 'bf16'",
+        ),
         (["train-recognizer", "--arch", "resnet81"], "unknown recognizer 'resnet81'"),
         (["evaluate", "--task", "sr"], "--model-sr: needed"),
         (["evaluate", "--model-sr", "none"], "--task: needed when --model-sr is none"),

@@ -108,8 +108,8 @@ def test_no_processing_returns_to_the_targets_size():
     [
         ("srr", {}, "unknown task 'srr'; nearest: sr"),
         ("sr", {"factor": 3}, "not a power of two"),
-        ("dn", {"sigma": 0}, "sigma: 0 is not in"),
-        ("jpeg", {"quality": 0}, "quality: 0 is not in 1..95"),
+        ("dn", {"sigma": 0}, "sigma: 0 should be greater than 0"),
+        ("jpeg", {"quality": 0}, "quality: 0 should be greater than or equal to 1"),
         ("dn", {"quality": 10}, "quality: task dn has no such setting; it has sigma"),
     ],
 )

@@ -62,7 +62,10 @@ def test_pix2pix_has_six_blocks_between_two_strided_stages():
         (("residual", 2, {}), "residual does not up-scale"),
         (("SRDenseNet", 1, {}), "SRDenseNet only up-scales"),
         (("SRResNet", 3, {}), "factor 3 is not a power of two"),
-        (("SRResNet", 4, {"chanels": 3}), "unknown size of SRResNet 'chanels'; nearest: channels"),
+        (
+            ("SRResNet", 4, {"chanels": 3}),
+            "SRResNet: chanels: architecture SRResNet has no such setting; it has channels",
+        ),
     ],
 )
 def test_what_cannot_be_built_is_named(call, message):
@@ -93,7 +96,7 @@ def test_pix2pix_is_the_released_scripts_by_count():
 
 @pytest.mark.parametrize("value", [0, -4, 2.5])
 def test_sizes_are_whole_numbers_above_zero(value):
-    with pytest.raises(UserError, match=f"SRResNet: channels is {value}; it must be a whole"):
+    with pytest.raises(UserError, match=f"SRResNet: channels: {value} should be"):
         build_processor("SRResNet", 4, channels=value)
 
 

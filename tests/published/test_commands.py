@@ -9,7 +9,8 @@ import torch
 import torchvision
 from helpers import write_images
 
-from ra.cli import core, main
+from ra.cli import main
+from ra.jobs import train
 
 LINES = (Path(__file__).parent / "commands.txt").read_text().splitlines()
 MODELS = {
@@ -37,7 +38,7 @@ def place(tmp_path_factory):
 def test_the_published_commands_work_after_ra_train(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
     monkeypatch.setenv("TORCH_HOME", str(place / "torch"))
-    monkeypatch.setattr(core, "PAPER_RECOGNIZERS", JUDGES)
+    monkeypatch.setattr(train, "PAPER_RECOGNIZERS", JUDGES)
     for line in LINES:
         words = shlex.split(line)[3:]
         words = [MODELS.get(word, word).replace("PATH_TO_IMAGENET", "imagenet") for word in words]
@@ -54,7 +55,7 @@ def test_the_published_commands_work_after_ra_train(place, monkeypatch, capsys):
 
 
 def test_they_judge_with_the_papers_five():
-    assert core.PAPER_RECOGNIZERS == (
+    assert train.PAPER_RECOGNIZERS == (
         "resnet18",
         "resnet50",
         "resnet101",

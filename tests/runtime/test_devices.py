@@ -9,25 +9,33 @@ import torch
 from ra.errors import UserError
 from ra.runtime.devices import autocast, use_device
 from ra.runtime.distributed import Team
+from ra.settings.base import checked
+from ra.settings.shared import Machine
 
 
 def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with use_device("auto") as device:
+    with use_device(Machine(device="auto")) as device:
         assert device.type == "cpu"
     with pytest.raises(UserError, match="'cuda' needs a CUDA GPU, and no usable one is here"):
-        with use_device("cuda"):
+        with use_device(Machine(device="cuda")):
             pass
 
 
-@pytest.mark.parametrize("name", ["cuda:2", "cuda:-1", "cuda:x", "cuda:"])
-def test_a_gpu_that_is_not_there_is_one_line(monkeypatch, name):
+@pytest.mark.parametrize("name", ["cuda:-1", "cuda:x", "cuda:", "gpu"])
+def test_what_is_no_device_is_one_line(name):
+    with pytest.raises(UserError, match=f"device: '{name}' should match pattern"):
+        checked(Machine, {"device": name})
+
+
+def test_a_gpu_that_is_not_there_is_one_line(monkeypatch):
+    name = "cuda:2"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with use_device("cuda:1") as device:
+    with use_device(Machine(device="cuda:1")) as device:
         assert device == torch.device("cuda", 1)
     with pytest.raises(UserError, match=f"'{name}' is none of the 2 GPUs, cuda:0 to cuda:1"):
-        with use_device(name):
+        with use_device(Machine(device=name)):
             pass
 
 
@@ -35,13 +43,13 @@ def test_a_team_does_not_share_a_named_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(UserError, match="'cuda:0' is one GPU for 2 processes; choose cuda"):
-        with use_device("cuda:0", team=Team(0, 2, 0, 2)):
+        with use_device(Machine(device="cuda:0"), team=Team(0, 2, 0, 2)):
             pass
 
 
 def test_a_job_keeps_to_its_threads():
     before = torch.get_num_threads()
-    with use_device("cpu", threads=2):
+    with use_device(Machine(device="cpu", threads=2)):
         assert torch.get_num_threads() == 2
     torch.set_num_threads(before)
 
@@ -49,7 +57,8 @@ def test_a_job_keeps_to_its_threads():
 FAULTS_OF_ANOTHER_PASS = """
 import resource, torch
 from ra.runtime.devices import use_device
-with use_device("cpu"):
+from ra.settings.shared import Machine
+with use_device(Machine(device="cpu")):
     for step in range(24):
         if step == 20:  # by then a freed piece is found that is large enough
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

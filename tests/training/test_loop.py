@@ -16,8 +16,11 @@ from ra.data.degradations import build_task
 from ra.data.splits import Crops, open_split
 from ra.errors import UserError
 from ra.models.processors import build_processor
+from ra.settings.base import checked
+from ra.settings.shared import Schedule
+from ra.settings.shared import TrainingRuntime as Runtime
 from ra.tracking import run as tracking
-from ra.training.loop import Diverged, Interrupted, Runtime, Schedule, train
+from ra.training.loop import Diverged, Interrupted, train
 from ra.training.objectives import Plain
 
 SCHEDULE = Schedule(epochs=2, batch_size=5, lr=1e-3, lr_steps=(1,))
@@ -167,14 +170,14 @@ def test_a_diverged_run_has_failed(prepared, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"optimizer": "adm"}, "optimizer: 'adm' is none of adam"),
-        ({"lr_schedule": "linear"}, "neither step nor cosine"),
-        ({"epochs": 0}, "at least 1"),
+        ({"optimizer": "adm"}, "optimizer: 'adm' should be 'adam'"),
+        ({"lr_schedule": "linear"}, "lr_schedule: 'linear' should be 'step' or 'cosine'"),
+        ({"epochs": 0}, "epochs: 0 should be greater than or equal to 1"),
     ],
 )
 def test_bad_schedules_are_named(settings, message):
     with pytest.raises(UserError, match=message):
-        Schedule(**settings)
+        checked(Schedule, settings)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

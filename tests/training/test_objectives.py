@@ -193,8 +193,10 @@ def test_r_learns_the_outputs_of_a_fixed_p(batch):
 
 
 def test_modes_have_one_name_each():
-    assert canonical_mode("ra", 0) == "plain"
+    assert canonical_mode("ra", 0) == ("plain", 0)
     assert canonical_mode("ra_transform", 0.1) == canonical_mode("ra_transformer", 0.1)
+    assert canonical_mode("ra_unsupervised", None) == ("ra_unsupervised", 10)
+    assert canonical_mode("plain", 3) == ("plain", 0)
     with pytest.raises(UserError, match="lambda is -1"):
         canonical_mode("ra", -1)
     with pytest.raises(UserError, match="unknown objective 'ra_transfomer'; nearest: ra_transform"):

@@ -119,7 +119,7 @@ rule evaluate_detection:
     message:
         "evaluate processors with the detector: {output.table}"
     shell:
-        "ra judge-detection --data {params.tree:q} {params.sets} --detector {input.detector:q}"
+        "ra evaluate-detection --data {params.tree:q} {params.sets} --detector {input.detector:q}"
         " --models {input.models:q} --rounds {params.rounds} {params.threads}"
         " {resources.machine} --save-dir {params.save:q} 2> {log:q}"
 

@@ -112,7 +112,7 @@ def extras_groups(wildcards, input):
     """A flag --group for each group."""
     others = dict.fromkeys(network["arch"] for network in EXTRAS["processors"].values())
     names = {
-        "first": CONFIG.processor.arch,
+        "first": CONFIG.processor["arch"],
         "other": "second P: " + ", ".join(others),
         "fine_tuned": "R fine-tuned",
     }
@@ -208,7 +208,7 @@ def detector_flags():
 
 def through_detector_flags():
     settings = {"sets": DETECTION_SETTINGS["train"], **DETECTION_SETTINGS["schedule"]}
-    return f"{processor_flags(vars(CONFIG.processor))} {flags(settings)}"
+    return f"{processor_flags(CONFIG.processor)} {flags(settings)}"
 
 
 def through_detector(task, seed):

@@ -33,7 +33,7 @@ for entry in (ALONE and workflow.config_settings.config_args) or ():
         config[key] = text
 
 try:
-    CONFIG = load_config(config, Path(workflow.source_path("../schemas/config.schema.yaml")))
+    CONFIG = load_config(config)
 except UserError as error:
     raise WorkflowError(str(error))
 

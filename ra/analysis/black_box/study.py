@@ -16,12 +16,14 @@ from ra.analysis.black_box.client import Command, Endpoint
 from ra.analysis.black_box.sheet import write_sheet
 from ra.analysis.outputs import draw_images, outputs, shared_task
 from ra.analysis.scores import shown
+from ra.data.splits import open_split
 from ra.errors import UserError
 from ra.evaluation.statistics import accuracy, mcnemar
 from ra.files import write_csv
-from ra.jobs.common import Device, Source
 from ra.progress import Progress
 from ra.reporting.tables import write_markdown
+from ra.runtime.devices import use_device
+from ra.settings.shared import Machine, Source
 
 KINDS = {"clean": "clean", "no_processing": "no processing", "plain": "plain", "ra": "RA"}
 KEYS = ["task", "training_r", "lambda"]
@@ -45,7 +47,7 @@ def run_black_box(
     classes: Path | None,
     items: int,
     seed: int,
-    device: Device,
+    machine: Machine,
     cache: Path,
     save_dir: Path,
 ) -> None:
@@ -62,10 +64,10 @@ def run_black_box(
     """
     if len(plain) != len(aware):
         raise UserError(f"--plain: {len(plain)} files for {len(aware)} of --ra; give them in pairs")
-    split = source.open("val")
+    split = open_split(**dict(source), split="val")
     chosen = draw_images(len(split), images, seed)
     rows, pictures = [], []
-    with device.use() as where:
+    with use_device(machine) as where:
         for pair in zip(aware, plain, strict=True):
             headers, task = shared_task(pair, also=["dataset"])
             identity = [headers[0][key] for key in ("task", "recognizer", "lambda")]

@@ -9,13 +9,16 @@ from pathlib import Path
 import torch
 
 from ra.analysis.boundaries.planes import write_planes
-from ra.analysis.boundaries.survey import Survey, similarities, survey_recognizers
+from ra.analysis.boundaries.survey import similarities, survey_recognizers
 from ra.analysis.outputs import draw_images, outputs, shared_task
+from ra.data.splits import open_split
 from ra.errors import UserError
 from ra.files import write_csv
-from ra.jobs.common import Device, Source, named_recognizers
+from ra.models.fixed import named_recognizers
 from ra.progress import Progress
-from ra.runtime.devices import placed
+from ra.runtime.devices import placed, use_device
+from ra.settings.analysis import BoundarySurvey
+from ra.settings.shared import Machine, Source
 
 
 def run_boundaries(
@@ -23,10 +26,8 @@ def run_boundaries(
     plain: Path,
     aware: Path,
     recognizers: Sequence[str],
-    survey: Survey,
-    images: int,
-    planes: int,
-    device: Device,
+    survey: BoundarySurvey,
+    machine: Machine,
     save_dir: Path,
 ) -> None:
     """Write pairs.csv (similarity of every pair of recognizers) and planes.png into ``save_dir``.
@@ -35,26 +36,24 @@ def run_boundaries(
         plain, aware: processor.safetensors of the plain and the recognition-aware processor; the
             training recognizer of the latter is one of ``recognizers``.
         recognizers: recognizer.safetensors or a user's YAML files, or names of pretrained ones.
-        images: validation images, drawn by the survey's seed.
-        planes: of these, how many get a plane; distances and gradients are taken at all.
     """
     (header, _), task = shared_task([aware, plain], also=["dataset"])
-    split = source.open("val")
+    split = open_split(**dict(source), split="val")
     known = named_recognizers(recognizers, split.info)
     training_r = header["recognizer"]
     if training_r not in known:
         raise UserError(f"--recognizers: {training_r}, with which {aware} was trained, is not")
     if len(known) < 2:
         raise UserError("--recognizers: one has nothing to be compared with; give two")
-    with device.use() as where:
+    with use_device(machine) as where:
         for recognizer in known.values():
             placed(recognizer, where)
-        chosen = draw_images(len(split), images, survey.seed)
+        chosen = draw_images(len(split), survey.images, survey.seed)
         parts = list(outputs(split, task, [plain, aware], chosen, where))
         start, end = (torch.cat([made[k] for _, made in parts]).clone() for k in range(2))
         label = torch.cat([batch.label for batch, _ in parts]).clone()
         bar = partial(Progress, name="boundaries", unit="R")
-        found = survey_recognizers(known, training_r, start, end, label, survey, planes, bar)
+        found = survey_recognizers(known, training_r, start, end, label, survey, survey.planes, bar)
     keys = {"dataset": header["dataset"], "task": header["task"], "p_model": header["objective"]}
     keys |= {"lambda": header["lambda"], "training_r": training_r, "seed": header["seed"]}
     table = similarities(found, survey.seed).assign(**keys)

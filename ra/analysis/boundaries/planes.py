@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ra.analysis.boundaries.survey import Boundaries, Survey
+from ra.analysis.boundaries.survey import Boundaries
 from ra.reporting.plots import panels, save
+from ra.settings.analysis import BoundarySurvey
 
 
 def write_planes(
@@ -20,7 +21,7 @@ def write_planes(
     moved: Tensor,
     labels: Sequence[int],
     classes: Sequence[str],
-    survey: Survey,
+    survey: BoundarySurvey,
     rows: int = 4,
 ) -> None:
     """PNG: a row per image, a column per recognizer; colours are predicted classes.

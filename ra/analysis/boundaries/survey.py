@@ -18,27 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ra.evaluation.statistics import mean, rank_correlation
+from ra.settings.analysis import BoundarySurvey
 
 DIRECTIONS = ("ra", "random", "gradient")
 BATCH = 256  # points that a recognizer classifies at once
 GRADIENT_BATCH = 32  # images whose gradients are taken at once: a few GB at 224 px
-
-
-@dataclass(frozen=True)
-class Survey:
-    """How closely to look.
-
-    Attributes:
-        grid: points along a side of a plane.
-        radius: half a plane's side and the farthest distance, RMS in units of the range [0, 1].
-        steps: distances tried along a direction.
-        seed: of the random directions.
-    """
-
-    grid: int = 15
-    radius: float = 0.15
-    steps: int = 20
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,7 +73,9 @@ def predict(recognizer: nn.Module, points: Tensor) -> Tensor:
     return torch.cat([recognizer(part).argmax(dim=1) for part in points.split(BATCH)])
 
 
-def regions(recognizer: nn.Module, image: Tensor, u: Tensor, v: Tensor, survey: Survey) -> Tensor:
+def regions(
+    recognizer: nn.Module, image: Tensor, u: Tensor, v: Tensor, survey: BoundarySurvey
+) -> Tensor:
     """Predicted classes (grid, grid) on the plane image + a * u + b * v; image, u, v: (3, H, W)."""
     side = torch.linspace(-survey.radius, survey.radius, survey.grid, device=image.device)
     b, a = torch.meshgrid(side, side, indexing="ij")
@@ -97,7 +83,9 @@ def regions(recognizer: nn.Module, image: Tensor, u: Tensor, v: Tensor, survey: 
     return predict(recognizer, points).view(survey.grid, survey.grid)
 
 
-def distances(recognizer: nn.Module, images: Tensor, direction: Tensor, survey: Survey) -> Tensor:
+def distances(
+    recognizer: nn.Module, images: Tensor, direction: Tensor, survey: BoundarySurvey
+) -> Tensor:
     """Distance (N,) to the first other prediction along ``direction`` (N, 3, H, W; RMS 1)."""
     own = predict(recognizer, images)
     found = torch.full((len(images),), float("inf"), device=images.device)
@@ -117,7 +105,7 @@ def survey_recognizers(
     plain: Tensor,
     aware: Tensor,
     label: Tensor,
-    survey: Survey,
+    survey: BoundarySurvey,
     planes: int,
     progress: Callable = lambda items: items,
 ) -> dict[str, Boundaries]:

@@ -14,9 +14,9 @@ import pytest
 
 from ra.analysis.black_box.cache import AnswerCache
 from ra.analysis.black_box.client import Command, Endpoint, follow
-from ra.cli import _parser
-from ra.cli.black_box import _box
+from ra.cli.parser import parse
 from ra.errors import UserError
+from ra.jobs.black_box import service
 
 KEY = "secret-7f3a"
 
@@ -346,5 +346,6 @@ def test_the_flags_of_the_command_line_reach_the_endpoint():
     words = ["black-box", "--data", "d", "--plain", "p", "--ra", "r", "--save-dir", "s"]
     words += ["--url", "https://x.org/y", "--label-path", "a.0", "--key-env", "K", "--field", "f"]
     words += ["--key-header", "X-Key", "--key-prefix", "", "--per-second", "2", "--timeout", "7"]
-    box = _box(_parser().parse_args([*words, "--retries", "3"]))
+    _, settings = parse([*words, "--retries", "3"])
+    box = service(settings)
     assert box == Endpoint("https://x.org/y", "a.0", "K", "X-Key", "", None, "f", 2.0, 7.0, 3)

@@ -8,7 +8,6 @@ from helpers import write_evaluation
 from torch import nn
 
 from ra.analysis.boundaries.survey import (
-    Survey,
     distances,
     loss_gradient,
     random_orthogonal,
@@ -30,9 +29,10 @@ from ra.evaluation.statistics import permuted_correlation
 from ra.models.checkpoints import save_model
 from ra.models.processors import build_processor
 from ra.models.recognizers import build_recognizer
+from ra.settings.analysis import BoundarySurvey
 
 SHAPE = (3, 4, 4)
-SURVEY = Survey(grid=21, radius=0.2, steps=20, seed=0)
+SURVEY = BoundarySurvey(grid=21, radius=0.2, steps=20, seed=0)
 
 
 class HalfSpace(nn.Module):

@@ -13,7 +13,7 @@ from ra.analysis.dense.detection import (
     load_detector,
     targets_of,
 )
-from ra.analysis.dense.job import precision_table
+from ra.analysis.dense.evaluate import precision_table
 from ra.analysis.dense.voc import DetectionCrops, VocImages
 from ra.cli import main
 from ra.data.degradations import build_task
@@ -165,7 +165,7 @@ def trained(tree, prepared, tmp_path_factory):
         save_model(place / f"{objective}.safetensors", p, header)
     models = [place / name for name in ("plain.safetensors", "ra.safetensors")]
     models += [place / mode / "processor.safetensors" for mode in ("plain", "ra")]
-    words = ["judge-detection", *data, "VOC0000/train", *detector, "--models", *models]
+    words = ["evaluate-detection", *data, "VOC0000/train", *detector, "--models", *models]
     assert run(*words, "--rounds", 20, "--save-dir", place / "judged") == 0
     r = build_recognizer("shufflenet_v2_x0_5", 3)
     header = {"kind": "recognizer", "arch": "shufflenet_v2_x0_5", "classes": ["a", "b", "c"]}
@@ -235,7 +235,7 @@ def test_other_modes_and_other_tasks_are_refused(trained, tree, tmp_path, capsys
     header = {"kind": "processor", "dataset": "tiny", "task": "dn", "objective": "plain"}
     header |= {"lambda": 0.0, "recognizer": "none", "seed": 0, "task_settings": {}}
     save_model(other, build_processor("SRResNet", scale=1, channels=4, blocks=1), header)
-    words = ["judge-detection", "--data", tree, "--sets", "VOC0000/val", "--save-dir", tmp_path]
+    words = ["evaluate-detection", "--data", tree, "--sets", "VOC0000/val", "--save-dir", tmp_path]
     words += ["--detector", trained / "detector.safetensors", "--models"]
     assert run(*words, trained / "plain/processor.safetensors", other) == 1
-    assert "dn.safetensors: trained for another task" in capsys.readouterr().err
+    assert "dn.safetensors: trained for task dn, but" in capsys.readouterr().err

@@ -1,0 +1,96 @@
+"""The detection commands: scenes, a detector, processors trained through it, their tables."""
+
+from __future__ import annotations
+
+import torch
+
+from ra.analysis.dense.detection import (
+    DetectionAware,
+    DetectorTraining,
+    build_detector,
+    load_detector,
+)
+from ra.analysis.dense.voc import DetectionCrops, VocImages
+from ra.data.degradations import TASKS, build_task
+from ra.errors import UserError
+from ra.jobs.record import run_name
+from ra.jobs.training import Training, run_training
+from ra.models.processors import build_processor
+from ra.registry import NO_RECOGNIZER
+from ra.settings import analysis_commands as commands
+from ra.training.objectives import Plain, canonical_mode
+
+
+def compose_scenes(o: commands.ComposeDetection) -> None:
+    """Write a VOC tree composed of the embedded photographs."""
+    from ra.analysis.dense.composed import compose
+
+    compose(o.save_dir, o.side, o.train, o.val, o.seed, o.split)
+
+
+def train_detector(o: commands.TrainDetector) -> None:
+    """Train a detector on clean images."""
+    images = VocImages(o.data, o.sets, o.side)
+    torch.manual_seed(o.runtime.seed)
+    detector = build_detector(o.arch, images.classes, o.side, o.weights)
+    identity = {"arch": o.arch, "dataset": o.name, "data_digest": images.digest}
+    job = Training(
+        kind="train-recognizer",
+        name=f"detector {o.arch}",
+        objective=DetectorTraining(detector),
+        crops=DetectionCrops(images, None),
+        identity={**identity, "weights": o.weights},
+    )
+    run_training(job, o.schedule, o.runtime, o.save_dir)
+
+
+def train_through_detector(o: commands.TrainThroughDetector) -> None:
+    """Train a processor on the detector's own images: with its losses, or plain for comparison."""
+    mode, weight = canonical_mode(o.mode, o.weight)
+    if mode not in ("plain", "ra"):
+        raise UserError(f"--mode: a detector trains processors plain or ra, not {o.mode}")
+    detector = load_detector(o.detector)
+    known, stored = detector.header, detector.stored
+    images = VocImages(o.data, o.sets, known["side"], known["classes"])
+    task_settings = TASKS.check(o.task, o.task_settings, "--")
+    task = build_task(o.task, **task_settings)
+    if known["side"] % task.scale:
+        raise UserError(f"--side: {known['side']} px is not divisible by the factor {task.scale}")
+    torch.manual_seed(o.runtime.seed)
+    processor = build_processor(o.sr_arch, task.scale, **o.processor_settings)
+    kind, trained_by = DetectionAware, f"detector-{known['arch']}"
+    if mode == "plain":
+        kind, trained_by = Plain, NO_RECOGNIZER
+    identity = {
+        "dataset": stored["dataset"],
+        "task": o.task,
+        "objective": mode,
+        "lambda": weight,
+        "recognizer": trained_by,
+        "seed": o.runtime.seed,
+        "task_settings": task_settings,
+    }
+    job = Training(
+        kind="train",
+        name=run_name(o.task, mode, weight, trained_by, o.runtime.seed),
+        objective=kind(processor, detector, weight),
+        crops=DetectionCrops(images, task),
+        identity=identity,
+        settings={"data_digest": images.digest, "processor": processor.header},
+        fixed=(detector,),
+    )
+    run_training(job, o.schedule, o.runtime, o.save_dir)
+
+
+def evaluate_detection(o: commands.EvaluateDetection) -> None:
+    """Measure the mAP of a detector on the output of processors."""
+    from ra.analysis.dense.evaluate import evaluate_detection as evaluate
+
+    evaluate(o.data, o.sets, o.detector, o.models, o.rounds, o.batch, o.runtime, o.save_dir)
+
+
+def tables(o: commands.DetectionTable) -> None:
+    """Tabulate the transfer between classifiers and a detector."""
+    from ra.analysis.dense.table import write_detection_tables
+
+    write_detection_tables(o.detections, o.evaluations, o.save_dir)

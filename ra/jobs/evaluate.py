@@ -1,0 +1,92 @@
+"""`ra evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ra.data.degradations import TASKS, build_task
+from ra.data.splits import Crops, loader, open_split, validation_keys
+from ra.errors import UserError
+from ra.evaluation.evaluate import Evaluation, evaluate, summarise
+from ra.files import atomic, write_json
+from ra.jobs.record import log_dataset, run_name, start_run
+from ra.jobs.training import run_id_in
+from ra.models.checkpoints import load_processor, read_header
+from ra.models.fixed import named_recognizers
+from ra.registry import NO_RECOGNIZER
+from ra.reporting.names import p_model_title, recognizer_title, task_title
+from ra.reporting.plots import write_heat_map, write_strip
+from ra.runtime.devices import use_device
+from ra.settings.commands import Evaluate
+
+
+def evaluate_processor(o: Evaluate) -> None:
+    """Evaluate a processor, or none, with every recognizer; write evaluation.csv, images.csv and
+    pictures."""
+    if o.model_sr is None:
+        raise UserError("--model-sr: needed; a processor.safetensors, or none")
+    model = None if o.model_sr == "none" else Path(o.model_sr)
+    save_dir = o.save_dir or (model.parent if model else None)
+    if save_dir is None:
+        raise UserError("--save-dir: needed when --model-sr is none")
+    header = read_header(model, "processor", "transformer") if model else {}
+    if model and o.task and header["task"] != o.task:
+        raise UserError(f"{model}: trained for task {header['task']}, not {o.task}")
+    name = o.task or header.get("task")
+    if not name:
+        raise UserError("--task: needed when --model-sr is none")
+    given = {**header.get("task_settings", {}), **o.task_settings}
+    task = build_task(name, **TASKS.check(name, given, "--"))
+    split = open_split(**dict(o.source), split="val")
+    recognizers = named_recognizers(o.recognizers, split.info)
+    identity = {
+        "dataset": split.info.name,
+        "task": name,
+        "p_model": header.get("objective", "no_processing"),
+        "lambda": header.get("lambda", 0.0),
+        "training_r": header.get("recognizer", NO_RECOGNIZER),
+        "seed": header.get("seed", 0),
+    }
+    settings = {
+        **identity,
+        "name": "evaluate " + run_name(*list(identity.values())[1:]),
+        "objective": identity["p_model"],
+        "recognizer": identity["training_r"],
+        "evaluation_rs": " ".join(recognizers),
+    }
+    parent = run_id_in(model.parent) if model else None
+    with (
+        use_device(o.runtime) as where,
+        start_run("evaluate", settings, where, parent_run_id=parent) as run,
+    ):
+        log_dataset(run, split.info, "validation")
+        crops = Crops(split, task)
+        batches = loader(crops, validation_keys(len(crops)), o.runtime.workers, where)
+        networks = [load_processor(path) if path else None for path in (model, o.model_transformer)]
+        precision = o.runtime.precision
+        result = evaluate(
+            *networks, recognizers, batches, task.scale, where, precision, name=settings["name"]
+        )
+        _write(result, identity, split.paths, save_dir, run)
+
+
+def _write(
+    result: Evaluation, identity: dict[str, Any], paths: list[str], save_dir: Path, run
+) -> None:
+    tidy = summarise(result.images, identity)
+    images = result.images.assign(path=[paths[i] for i in result.images["index"]])
+    write_strip(save_dir / "strip.png", result.strips)
+    matrix = tidy[tidy.metric.isin(["top1", "top5"])].pivot(
+        index="metric", columns="evaluation_r", values="value"
+    )
+    title = f"{task_title(identity['task'])}, {p_model_title(identity['p_model'])}"
+    write_heat_map(save_dir / "accuracy.png", matrix.rename(columns=recognizer_title), title)
+    write_json(save_dir / "evaluation.json", {"seconds": result.seconds})
+    for name, table in (("images.csv", images), ("evaluation.csv", tidy)):
+        with atomic(save_dir / name) as temporary:
+            table.to_csv(temporary, index=False)
+    rows = zip(tidy.evaluation_r, tidy.metric, tidy.value, strict=True)
+    run.log_metrics({f"{r}/{m}".removeprefix(f"{NO_RECOGNIZER}/"): v for r, m, v in rows})
+    for name in ("evaluation.csv", "accuracy.png", "strip.png"):
+        run.log_artifact(save_dir / name)

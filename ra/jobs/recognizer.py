@@ -1,0 +1,75 @@
+"""`ra train-recognizer` and `ra fetch-weights`."""
+
+from __future__ import annotations
+
+import torch
+
+from ra.data.degradations import build_task
+from ra.data.splits import Crops, loader, open_split, validation_keys
+from ra.evaluation.evaluate import evaluate
+from ra.files import write_json
+from ra.jobs.training import Training, run_training
+from ra.models.checkpoints import load_processor, read_header
+from ra.models.fixed import stored_recognizer
+from ra.models.recognizers import build_recognizer, check_crop, freeze
+from ra.models.user_recognizer import pretrained_recognizer
+from ra.progress import Progress
+from ra.settings.commands import FetchWeights, TrainRecognizer
+from ra.settings.shared import SCRATCH
+from ra.training.objectives import Classification
+
+
+def train_recognizer(o: TrainRecognizer) -> None:
+    """Train a recognizer from scratch or further, or store pretrained weights for these classes."""
+    split = open_split(**dict(o.source), split="train")
+    names = list(split.info.classes)
+    weights = read_header(o.fine_tune, "recognizer")["weights"] if o.fine_tune else o.weights
+    identity = {"arch": o.arch, "classes": names, "weights": weights}
+    identity |= {"dataset": split.info.name, "data_digest": split.info.digest}
+    torch.manual_seed(o.runtime.seed)
+    if o.fine_tune:
+        recognizer = stored_recognizer(o.fine_tune, split.info)
+    elif weights == SCRATCH:
+        recognizer = build_recognizer(o.arch, len(names))
+    else:
+        recognizer = pretrained_recognizer(o.arch, names, weights, o.classes)
+    check_crop(recognizer, o.arch, split.info.crop)
+    processor, task = None, None
+    if o.model_sr:
+        header = read_header(o.model_sr, "processor")
+        task = build_task(header["task"], **header.get("task_settings", {}))
+        processor = load_processor(o.model_sr)
+        about = ("dataset", "task", "objective", "lambda", "recognizer", "seed")
+        identity["learned_through"] = {key: header.get(key) for key in about}
+
+    def clean_accuracy(where, run) -> dict[str, float]:
+        """Top-1 and top-5 (%) on clean validation images."""
+        crops = Crops(open_split(**dict(o.source), split="val"), None)
+        batches = loader(crops, validation_keys(len(crops)), o.runtime.workers, where)
+        images = evaluate(
+            None, None, {"clean": freeze(recognizer)}, batches, 1, where, measures=()
+        ).images
+        score = {f"clean_{m}": 100 * float(images[f"clean:{m}"].mean()) for m in ("top1", "top5")}
+        run.log_metrics(score)
+        return score
+
+    job = Training(
+        kind="train-recognizer",
+        name=f"R {o.arch}",
+        objective=Classification(recognizer, processor),
+        crops=Crops(split, task),
+        identity=identity,
+        fixed=(processor,),
+        dataset=split.info,
+        after=clean_accuracy,
+        ready=weights != SCRATCH and not o.fine_tune,
+    )
+    run_training(job, o.schedule, o.runtime, o.save_dir)
+
+
+def fetch_weights(o: FetchWeights) -> None:
+    """Load every pretrained recognizer once, which downloads what the cache lacks."""
+    found = {}
+    for name in Progress(o.recognizers, name="fetch weights", unit="recognizer"):
+        found[name] = {"weights": o.weights, **build_recognizer(name, 1000, o.weights).header}
+    write_json(o.save_dir / "weights.json", found)

@@ -1,0 +1,132 @@
+"""`ra train` and `ra import-checkpoint`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ra.data.degradations import TASKS, build_task
+from ra.data.splits import Crops, open_split, validation_keys
+from ra.errors import UserError
+from ra.jobs.evaluate import evaluate_processor
+from ra.jobs.record import run_name
+from ra.jobs.training import Training, run_training
+from ra.models.checkpoints import save_model
+from ra.models.fixed import training_recognizer
+from ra.models.processors import build_processor
+from ra.models.released import import_checkpoint
+from ra.progress import say
+from ra.registry import NO_RECOGNIZER
+from ra.reporting.plots import write_strip
+from ra.settings.commands import Evaluate, ImportCheckpoint, Train
+from ra.settings.shared import PAPER_RECOGNIZERS, Runtime
+from ra.training.objectives import OBJECTIVES, canonical_mode
+
+
+def train_processor(o: Train) -> None:
+    """Train a processor (and a transformer where the objective needs one)."""
+    if o.cross_evaluate:
+        same = {key: getattr(o, key) for key in Evaluate.model_fields.keys() & o.model_fields_set}
+        runtime = {key: getattr(o.runtime, key) for key in Runtime.model_fields}
+        with_paper = {**same, "runtime": runtime, "recognizers": PAPER_RECOGNIZERS}
+        return evaluate_processor(Evaluate(**with_paper))
+    if o.save_dir is None:
+        raise UserError("--save-dir: needed; the folder for the models")
+    objective, weight = canonical_mode(o.mode, o.weight)
+    kind = OBJECTIVES.get(objective)
+    own = OBJECTIVES.check(objective, o.objective_settings, "--")
+    task_settings = TASKS.check(o.task, o.task_settings, "--")
+    task = build_task(o.task, **task_settings)
+    split = open_split(**dict(o.source), split="train")
+    if split.info.crop % task.scale:
+        raise UserError(
+            f"crop: {split.info.crop} px is not divisible by the sr factor {task.scale}"
+        )
+    fixed = None
+    if kind.needs_recognizer:
+        fixed = training_recognizer(o.arch, o.recognizer, split.info)
+    torch.manual_seed(o.runtime.seed)
+    networks = {"processor": build_processor(o.sr_arch, task.scale, **o.processor_settings)}
+    if kind.needs_transformer:
+        networks["transformer"] = build_processor(o.transformer_arch, 1, **o.transformer_settings)
+    identity = {
+        "dataset": split.info.name,
+        "task": o.task,
+        "objective": objective,
+        "lambda": weight,
+        "recognizer": o.arch if kind.needs_recognizer else NO_RECOGNIZER,
+        "seed": o.runtime.seed,
+        "task_settings": task_settings,
+    }
+
+    def picture(where, run) -> dict[str, Any]:
+        crops = Crops(open_split(**dict(o.source), split="val"), task)
+        write_strip(o.save_dir / "sample.png", _sample(networks["processor"], crops, where))
+        return {}
+
+    job = Training(
+        kind="train",
+        name=run_name(o.task, objective, weight, identity["recognizer"], o.runtime.seed),
+        objective=kind(recognizer=fixed, weight=weight, **networks, **own),
+        crops=Crops(split, task),
+        identity=identity,
+        settings={"data_digest": split.info.digest, **own}
+        | {name: network.header for name, network in networks.items()},
+        fixed=(fixed,),
+        dataset=split.info,
+        after=picture,
+        done=lambda run: _register(o.save_dir, networks, identity, run),
+    )
+    run_training(job, o.schedule, o.runtime, o.save_dir)
+
+
+@torch.inference_mode()
+def _sample(processor: nn.Module, crops: Crops, where: torch.device, count: int = 6):
+    """(input, output, target) of ``count`` validation images, spread over the split."""
+    chosen = validation_keys(len(crops), 1)[:: max(1, len(crops) // count)][:count]
+    batch = crops.__getitems__([key for keys in chosen for key in keys]).to(where)
+    return batch.input.cpu(), processor.eval()(batch.input).cpu(), batch.target.cpu()
+
+
+def _register(save_dir: Path, networks, identity: dict[str, Any], run) -> None:
+    """The networks in the model registry; another seed or a repetition is another version."""
+    task, objective = identity["task"], identity["objective"]
+    name = f"{identity['dataset']}-{task}-{objective}-l{identity['lambda']:g}"
+    if identity["recognizer"] != NO_RECOGNIZER:
+        name += f"-{identity['recognizer']}"
+    run.log_model(
+        re.sub(r"[/:]", "-", name),  # the two characters a registry does not take
+        [save_dir / f"{kind}.safetensors" for kind in networks],
+        f"processor for {task}, objective {objective}; uint8 images (N, h, w, 3) in and out",
+        identity,
+    )
+
+
+def import_released(o: ImportCheckpoint) -> None:
+    """Store a released processor (or transformer) as safetensors.
+
+    The released files do not say how they were trained: task, objective, lambda and training
+    recognizer are the user's word.
+    """
+    settings = TASKS.check(o.task, {})
+    objective, weight = canonical_mode(o.mode, o.weight)
+    module = import_checkpoint(o.file)
+    kind = "transformer" if module.header["arch"] == "pix2pix" else "processor"
+    used = OBJECTIVES.get(objective).needs_recognizer
+    header = {
+        "kind": kind,
+        "dataset": "imagenet",
+        "task": o.task,
+        "task_settings": settings,
+        "objective": objective,
+        "lambda": weight,
+        "recognizer": o.arch if used else NO_RECOGNIZER,
+        "imported": o.file.name,
+    }
+    path = o.save_dir / f"{kind}.safetensors"
+    save_model(path, module, header)
+    say(path)

@@ -1,0 +1,256 @@
+"""The settings of the commands behind `snakemake analysis` and `snakemake bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ra.settings.analysis import BlackBoxService, BoundarySurvey
+from ra.settings.base import Int, setting
+from ra.settings.commands import (
+    RECOGNIZERS,
+    Command,
+    Files,
+    Network,
+    Objective,
+    Task,
+    files,
+    save_dir,
+)
+from ra.settings.shared import (
+    SCRATCH,
+    Machine,
+    Runtime,
+    Schedule,
+    Source,
+    TrainingRuntime,
+)
+
+ANSWERS = "images.csv lies beside each"
+
+
+class SplitClasses(Command):
+    """Write two prepared data sets, A and B, each with half of the classes of one."""
+
+    data: Path = setting(..., "prepared data set", metavar="DIR")
+    seed: Int = setting(0, "draws the halves", ge=0)
+    save_dir: Path = save_dir("for halves.json, A/data and B/data")
+
+
+class Categories(Command):
+    """Tabulate processors trained on one half of the classes and evaluated on both."""
+
+    trained_on_a: Files = files(f"evaluation.csv files of processors trained on half A; {ANSWERS}")
+    trained_on_b: Files = files(f"evaluation.csv files of processors trained on half B; {ANSWERS}")
+    save_dir: Path = save_dir("for categories.csv, .md, .png")
+
+
+class LambdaSweep(Command):
+    """Tabulate and plot accuracy against image quality over lambda."""
+
+    evaluations: Files = files(
+        f"evaluation.csv files of one processor per lambda; plain is lambda 0; {ANSWERS}"
+    )
+    training_r: str = setting(..., "recognizer that trained the processors", metavar="NAME")
+    save_dir: Path = save_dir("for lambdas.csv, .md, .png")
+
+
+class Extras(Command):
+    """Tabulate rows beyond the paper: ensembles, perceptual loss, other networks."""
+
+    group: tuple[tuple[str, ...], ...] = setting(
+        ...,
+        "a name and evaluation.csv files; processors are compared with the plain one of their "
+        "group, plain ones with that of the first group",
+        metavar="NAME FILE",
+    )
+    save_dir: Path = save_dir("for extras.csv, .md, .png")
+
+
+class Boundaries(Command, BoundarySurvey):
+    """Compare the decision boundaries of recognizers around processed images."""
+
+    source: Source
+    plain: Path = files(
+        "processor.safetensors of the plain processor, whose outputs are the points of departure"
+    )
+    ra: Path = files(
+        "processor.safetensors of the RA processor, to whose outputs the first direction leads"
+    )
+    recognizers: tuple[str, ...] = setting(
+        ...,
+        f"{RECOGNIZERS}; the training recognizer of --ra is one of them",
+        metavar="NAME",
+        min_length=1,
+    )
+    save_dir: Path = save_dir("for pairs.csv and planes.png")
+    machine: Machine = Machine()
+
+
+class BoundariesTable(Command):
+    """Relate the similarity of decision boundaries to the gain by transfer."""
+
+    pairs: Files = files("pairs.csv files of ra boundaries")
+    evaluations: Files = files(f"evaluation.csv files of plain and RA processors; {ANSWERS}")
+    save_dir: Path = save_dir("for transfer.csv, correlation.csv, boundaries.md and scatter.png")
+
+
+class BlackBox(Command, BlackBoxService):
+    """Send plain and RA images to an HTTP endpoint or a program, and compare its answers."""
+
+    source: Source
+    plain: Files = files("processor.safetensors of plain processors")
+    ra: Files = files("processor.safetensors of RA processors, each of the task of its plain")
+    program: str | None = setting(
+        None,
+        "program that prints a label a line for PNG files; {files} stands for them",
+        flag="command",
+        metavar="WORDS",
+    )
+    batch: Int = setting(500, "files a call of --command", ge=1)
+    cache: Path | None = setting(
+        None, "answers from earlier calls (default: cache in --save-dir)", metavar="DIR"
+    )
+    save_dir: Path = save_dir("for answers.csv, agreement.csv, sheet.csv, key.csv and pictures")
+    machine: Machine = Machine()
+
+
+class BlackBoxSheet(Command):
+    """Read a sheet that people filled in, and test it."""
+
+    sheet: Path = files("sheet.csv, filled in")
+    key: Path = files("key.csv beside it")
+    save_dir: Path = save_dir("for judged.csv and judged.md")
+
+
+class PredictLabel(Command):
+    """Print the class that a recognizer answers to each image file."""
+
+    recognizer: Path = files("recognizer.safetensors")
+    files: tuple[Path, ...] = setting(..., "image files", positional=True, metavar="IMAGE")
+    machine: Machine = Machine()
+
+
+class ComposeDetection(Command):
+    """Compose a small detection set from photographs of installed packages."""
+
+    save_dir: Path = save_dir("for VOC0000, a VOC tree")
+    side: Int = setting(96, "of the square images, pixels", ge=32)
+    train: Int = setting(400, "training images", ge=1)
+    val: Int = setting(150, "validation images", ge=1)
+    seed: Int = setting(0, "draws the scenes", ge=0)
+    split: Literal["final", "tune"] = setting(
+        "final", "tune: the training half of the photographs, split again"
+    )
+
+
+class _Tree(Command):
+    data: Path = setting(..., "a VOC tree: the folder with VOC2007/ and so on", metavar="DIR")
+    sets: tuple[str, ...] = setting(
+        ..., "image sets, such as VOC2007/trainval", metavar="YEAR/SET", min_length=1
+    )
+
+
+class TrainDetector(_Tree):
+    """Train a Faster R-CNN on clean images of a VOC tree."""
+
+    name: str = setting("voc", "name of the data set in results")
+    arch: str = setting("tiny", "tiny, or fasterrcnn_resnet50_fpn and so on")
+    weights: str = setting(SCRATCH, "of the backbone: 'scratch', or IMAGENET1K_V1")
+    side: Int = setting(96, "images are fitted into a square of this side, pixels", ge=32)
+    save_dir: Path = save_dir("for detector.safetensors")
+    schedule: Schedule = Schedule()
+    runtime: TrainingRuntime = TrainingRuntime()
+
+
+class TrainThroughDetector(_Tree, Task, Objective, Network):
+    """Train a processor through the losses of a fixed detector."""
+
+    task: str = setting("sr", "task by name: sr, dn, jpeg or your own")
+    detector: Path = files("detector.safetensors; it has the size of images and the classes")
+    save_dir: Path = save_dir("for processor.safetensors")
+    schedule: Schedule = Schedule()
+    runtime: TrainingRuntime = TrainingRuntime()
+
+
+class EvaluateDetection(_Tree):
+    """Measure the mAP of a detector on the output of processors."""
+
+    detector: Path = files("detector.safetensors; it has the size of images and the classes")
+    models: Files = files(
+        "processor.safetensors files of one task, whatever they were trained with"
+    )
+    rounds: Int = setting(200, "bootstrap samples for intervals", ge=20)
+    batch: Int = setting(25, "images at once", ge=1)
+    save_dir: Path = save_dir("for detection.csv and detections.png")
+    runtime: Runtime = Runtime()
+
+
+class DetectionTable(Command):
+    """Tabulate the transfer between classifiers and a detector, both ways."""
+
+    detections: Files = files("detection.csv files: processors evaluated by a detector")
+    evaluations: Files = files(
+        "evaluation.csv files: processors trained with the detector, evaluated by classifiers"
+    )
+    save_dir: Path = save_dir("for by_detector.csv, by_classifiers.csv and detection.md")
+
+
+Positive = Annotated[Int, Field(ge=1)]
+DEFAULT = ("training", "released", "evaluation", "growth")
+
+
+class Bench(Command):
+    """Measure ratios: against the bare step, and against other ways of working."""
+
+    comparisons: tuple[
+        Literal["training", "released", "evaluation", "growth", "steps", "dag", "cores"], ...
+    ] = setting(
+        (),
+        "training: train against the bare step; released: the released script's way of working "
+        "against ours; evaluation: k recognizers against the bare passes; growth: seconds and "
+        "memory against numbers of images, recognizers and processors; steps: other arithmetic "
+        "and layouts; dag: overhead and timeline of --results; cores: snakemake on two cores "
+        f"against one (default: {' '.join(DEFAULT)}, and dag where --results are given)",
+        positional=True,
+        metavar="COMPARISON",
+    )
+    save_dir: Path = setting(
+        Path("results/bench"), "for COMPARISON.csv, COMPARISON.md and timeline.png", metavar="DIR"
+    )
+    sizes: tuple[Positive, ...] = setting((32, 64, 224), "side of crops", metavar="PX")
+    batch_size: tuple[Positive, ...] = setting(
+        (20, 20, 4), "images a step; one value holds for all --sizes", metavar="N"
+    )
+    steps: tuple[Positive, ...] = setting(
+        (16, 4, 2),
+        "steps (evaluation: batches) of one timed part; one value holds for all",
+        metavar="N",
+    )
+    repeats: Int = setting(3, "timed parts of each way, in turn", ge=1)
+    tasks: tuple[str, ...] = setting(
+        ("sr", "dn", "jpeg"), "evaluation and growth take the last one", metavar="TASK"
+    )
+    objectives: tuple[str, ...] = setting(
+        ("plain", "ra", "ra_transformer", "ra_unsupervised"), "of trainings", metavar="MODE"
+    )
+    arch: str = setting("resnet18", "training recognizer; its weights are random")
+    recognizers: tuple[str, ...] = setting(
+        ("resnet18", "shufflenet_v2_x1_0", "googlenet", "densenet121", "resnet50"),
+        "evaluation recognizers; their weights are random",
+        metavar="NAME",
+    )
+    channels: Int = setting(16, "width of the processor (SRResNet) and the transformer", ge=1)
+    blocks: Int = setting(3, "residual blocks of both", ge=1)
+    results: Path | None = setting(None, "a finished experiment's results, for dag", metavar="DIR")
+    configfile: Path | None = files(
+        "experiment that cores runs (default: a small one of independent trainings)", None
+    )
+    clock: Literal["wall", "cpu"] = setting(
+        "wall",
+        "cpu: processor time, which other jobs do not disturb and free cores do not shorten",
+    )
+    compile: bool = setting(False, "steps: also measure torch.compile")
+    runtime: Runtime = Runtime()

@@ -1,0 +1,259 @@
+"""The settings of each `ra` command; a class's first line is the command's help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from ra.settings.base import Float, Int, Settings, setting
+from ra.settings.shared import (
+    PAPER_RECOGNIZERS,
+    PAPER_WEIGHTS,
+    SCRATCH,
+    Images,
+    Machine,
+    Runtime,
+    Schedule,
+    Source,
+    TrainingRuntime,
+)
+
+Files = Annotated[tuple[Path, ...], Field(min_length=1)]
+MODEL = "processor.safetensors, the folder with it, or models:/NAME/VERSION of MLflow's registry"
+RECOGNIZERS = "recognizer.safetensors or .yaml files, or names of pretrained classifiers"
+WEIGHT = "lambda, the weight of the recognition loss"
+
+
+def save_dir(what: str) -> Any:
+    return setting(..., what, metavar="DIR")
+
+
+def files(what: str, default: Any = ..., **more: Any) -> Any:
+    return setting(default, what, metavar="FILE", **more)
+
+
+def sizes_of(registry: str, prefix: str = "") -> Any:
+    """Settings of whichever class of a registry is chosen; each is a flag."""
+    return setting({}, f"settings of the {registry}", registry=registry, prefix=prefix)
+
+
+class Command(Settings):
+    plugins: tuple[str, ...] = setting(
+        (),
+        "your own code: Python files or modules, imported before any name is looked up",
+        metavar="FILE",
+    )
+    quiet: bool = setting(False, "print nothing but warnings and errors")
+
+
+class Prepare(Command, Images):
+    """Read a folder of images once, into a cache."""
+
+    data: str = setting(
+        ...,
+        "folder with train/CLASS/ and val/CLASS/; or 'embedded': photographs of installed "
+        "packages; 'embedded-tune': their training half, split again; or 'imagenette'",
+        metavar="PATH",
+    )
+    save_dir: Path = save_dir("prepared data set")
+    name: str | None = setting(None, "name of the data set in results (default: its path)")
+    workers: Int = setting(0, "decoding processes", ge=0)
+
+
+class TrainRecognizer(Command):
+    """Train a recognizer on clean images, or store pretrained weights."""
+
+    source: Source
+    arch: str = setting("resnet18", "torchvision classifier, or timm:NAME")
+    weights: str = setting(
+        SCRATCH, "'scratch', or the name of pretrained weights, such as IMAGENET1K_V1"
+    )
+    classes: Path | None = files("maps folder names to logits of pretrained weights", None)
+    fine_tune: Path | None = files("recognizer.safetensors that is trained further", None)
+    model_sr: Path | None = files(
+        "processor.safetensors whose outputs the recognizer learns from (default: clean images)",
+        None,
+    )
+    save_dir: Path = save_dir("for recognizer.safetensors and training.csv")
+    schedule: Schedule = Schedule()
+    runtime: TrainingRuntime = TrainingRuntime()
+
+
+class Task(Settings):
+    task: str | None = setting(
+        None, "task by name: sr, dn, jpeg or your own (default: the model's)"
+    )
+    task_settings: dict[str, Any] = sizes_of("task")
+
+
+class Models(Settings):
+    model_sr: str | None = setting(
+        None, "processor.safetensors, or 'none' for no processing", metavar="FILE"
+    )
+    model_transformer: Path | None = files(
+        "transformer.safetensors, between processor and recognizer", None
+    )
+
+
+class Network(Settings):
+    sr_arch: str = setting("SRResNet", "architecture of the processor")
+    processor_settings: dict[str, Any] = sizes_of("architecture")
+
+
+class Objective(Settings):
+    mode: str = setting("ra", "objective by name: plain, ra, ra_transformer, … or your own")
+    weight: Float | None = setting(
+        None,
+        f"{WEIGHT}; ra with 0 is plain (default: the objective's own)",
+        ge=0,
+        flag="l",
+        metavar="LAMBDA",
+    )
+
+
+class Train(Command, Task, Objective, Network, Models):
+    """Train a processor (and a transformer)."""
+
+    source: Source
+    task: str = setting("sr", "task by name: sr, dn, jpeg or your own")
+    objective_settings: dict[str, Any] = sizes_of("objective")
+    arch: str = setting("resnet18", "training recognizer, by name; A+B is an ensemble")
+    recognizer: tuple[Path, ...] = files(
+        "recognizer.safetensors of the training recognizer, one for each name in --arch "
+        "(default: pretrained --arch)",
+        (),
+    )
+    transformer_arch: str = setting("pix2pix", "architecture of the transformer")
+    transformer_settings: dict[str, Any] = sizes_of("architecture", "transformer_")
+    save_dir: Path | None = setting(
+        None,
+        "for models, training.csv and the resume state; of --cross-evaluate: for its results "
+        "(default: beside the model)",
+        metavar="DIR",
+    )
+    cross_evaluate: bool = setting(False, "do not train: evaluate --model-sr, as ra evaluate does")
+    schedule: Schedule = Schedule()
+    runtime: TrainingRuntime = TrainingRuntime()
+
+
+class ImportCheckpoint(Command):
+    """Turn a released, pickled processor or transformer into safetensors; it is not executed."""
+
+    file: Path = files("the released checkpoint", positional=True)
+    task: str = setting(..., "task it was trained for: sr, dn or jpeg")
+    mode: str = setting("ra", "objective it was trained with")
+    weight: Float = setting(1e-3, "its lambda", ge=0, flag="l", metavar="LAMBDA")
+    arch: str = setting("resnet18", "its training recognizer")
+    save_dir: Path = save_dir("for the model")
+
+
+class Evaluate(Command, Task, Models):
+    """Evaluate one processor with every recognizer in one pass."""
+
+    source: Source
+    recognizers: tuple[str, ...] = setting(PAPER_RECOGNIZERS, RECOGNIZERS, metavar="NAME")
+    save_dir: Path | None = setting(
+        None,
+        "for evaluation.csv, images.csv and pictures (default: beside the model)",
+        metavar="DIR",
+    )
+    runtime: Runtime = Runtime()
+
+
+class Evaluations(Command):
+    evaluations: Files = files("evaluation.csv files; images.csv lies beside each")
+    recognizers: tuple[str, ...] = setting(
+        (),
+        "columns of the tables, in order (default: every recognizer that occurs)",
+        metavar="NAME",
+    )
+
+
+class Table(Evaluations):
+    """Pivot evaluations into the paper's tables."""
+
+    paper: bool = setting(False, "also write paper.csv: ours beside the published figures")
+    significance: bool = setting(
+        False,
+        "also write significance.csv: every processor against the plain one, paired tests over "
+        "the answers in images.csv",
+    )
+    save_dir: Path = save_dir(
+        "for TASK.csv, quality.csv and all.csv, each table also as Markdown and LaTeX"
+    )
+
+
+class TransferMatrix(Evaluations):
+    """Pivot evaluations by training recognizer: transfer matrix and table 1 of the paper."""
+
+    save_dir: Path = save_dir(
+        "for transfer_TASK and table1_TASK, as CSV, Markdown, LaTeX, heat map"
+    )
+
+
+class Report(Evaluations):
+    """Write one HTML page with tables, plots and pictures."""
+
+    data: Path | None = setting(None, "prepared data set (default: no pictures)", metavar="DIR")
+    significance: Path | None = files("significance.csv of ra table (default: no marks)", None)
+    save_dir: Path = save_dir("for report.html and its plots as SVG")
+
+
+class FetchWeights(Command):
+    """Download pretrained weights into the libraries' cache (TORCH_HOME), before any GPU job."""
+
+    recognizers: tuple[str, ...] = setting(PAPER_RECOGNIZERS, "names", metavar="NAME")
+    weights: str = setting(PAPER_WEIGHTS, "name of the weights")
+    save_dir: Path = save_dir("for weights.json, the list")
+
+
+class Use(Command):
+    inputs: tuple[str, ...] = setting(
+        ..., "image, folder or 'pattern*.png'", positional=True, metavar="IN", min_length=1
+    )
+    model: str = setting(..., MODEL, metavar="MODEL")
+    transformer: bool = setting(
+        False, "also apply the transformer, which lies beside the processor"
+    )
+    tile: Int = setting(
+        512,
+        "side of the tiles in which larger images are processed, pixels, a multiple of 16",
+        metavar="PX",
+    )
+    machine: Machine = Machine()
+
+
+class Process(Use):
+    """Restore images with a trained processor: files, folders, patterns."""
+
+    out: Path = setting(
+        ..., "result of one image, or a folder (for PNG files)", positional=True, metavar="OUT"
+    )
+
+
+class Predict(Use):
+    """Show what recognizers answer before and after a trained processor."""
+
+    recognizers: tuple[str, ...] = setting(..., RECOGNIZERS, metavar="NAME", min_length=1)
+    resize: Int | None = setting(
+        None,
+        "recognizers get the middle square of this side, in pixels (default: the whole image)",
+        ge=1,
+        metavar="PX",
+    )
+    degrade: bool = setting(False, "IN are clean images: degrade them first")
+    csv: Path | None = files("also write the answers as CSV", None)
+
+
+class Watch(Command):
+    """Show one line for each job that runs: epoch, images/s, time left."""
+
+    results: Path = setting(Path("results"), "results folder", metavar="DIR")
+    run_command: tuple[str, ...] = setting(
+        (),
+        "run this, such as snakemake --cores 2, and show its jobs below its output",
+        positional=True,
+        metavar="-- COMMAND",
+    )
