@@ -42,15 +42,15 @@ def accelerate(module: nn.Module) -> None:
 def _faster(part: nn.Module) -> type[nn.Module] | None:
     if type(part) is nn.PReLU and part.num_parameters == 1:
         return VectorPReLU
-    usual = type(part) is nn.Conv2d and part.groups == 1 and part.padding_mode == "zeros"
-    if usual and not isinstance(part.padding, str):
-        if part.weight.requires_grad:
-            narrow = part.out_channels * NEIGHBOURS <= VECTOR
-            if narrow and part.stride == part.dilation == (1, 1):
-                return NarrowConv2d
-        elif _covers_blocks(part):
+    usual = type(part) is nn.Conv2d and part.groups == 1 and not isinstance(part.padding, str)
+    if usual and part.weight.requires_grad:
+        narrow = part.out_channels * NEIGHBOURS <= VECTOR
+        if narrow and part.stride == part.dilation == (1, 1):
+            return NarrowConv2d
+    elif usual and part.padding_mode == "zeros":
+        if _covers_blocks(part):
             return FirstConv2d
-        if part.weight.numel() >= PACKED_WEIGHTS:
+        elif part.weight.numel() >= PACKED_WEIGHTS:
             return PackedConv2d
     return None
 
@@ -185,7 +185,11 @@ class NarrowConv2d(nn.Conv2d):
         same = 2 * self.padding[1] == self.kernel_size[1] - 1
         if x.device.type != "cpu" or not same or x.shape[3] % NEIGHBOURS:
             return super().forward(x)
-        return _Narrow.apply(_autocast(x), self.weight, self.bias, self.padding)
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            x = F.pad(x, self._reversed_padding_repeated_twice, self.padding_mode)
+            padding = (0, 0)
+        return _Narrow.apply(_autocast(x), self.weight, self.bias, padding)
 
 
 class _Narrow(torch.autograd.Function):

@@ -14,13 +14,6 @@ HOSTILE = 'it\'s {x} {} [1] ü? #%20 "$(touch executed)"'
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """A finished tiny experiment: (its folder, its config file)."""
-    import os
-
-    if os.environ.get("TINY"):
-        from pathlib import Path
-
-        place = Path(os.environ["TINY"])
-        return place, yaml.safe_load((place / "config.yaml").read_text())
     place = tmp_path_factory.mktemp("experiment")
     odd = place / HOSTILE
     write_images(odd / "photos")
