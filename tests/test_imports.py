@@ -83,7 +83,7 @@ def test_how_a_cpu_computes_faster_is_known_behind_one_door_only():
     [
         ("ra.cli", {"torch", "pandas", "numpy"}),
         ("ra.data.prepare", {"torch", "pandas"}),
-        ("ra.reporting.significance", {"torch", "matplotlib"}),
+        ("ra.reporting.significance, ra.evaluation.quality", {"torch", "matplotlib", "scipy"}),
         (
             "ra.training.loop, ra.models.recognizers",
             {"torchvision", "timm", "torchmetrics", "matplotlib", "scipy", "mlflow"},

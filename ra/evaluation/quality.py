@@ -4,15 +4,17 @@ in a user's file."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ra.errors import UserError
 from ra.registry import Registry
 
+if TYPE_CHECKING:  # a table needs no torch
+    from torch import Tensor
+
 MEASURES = Registry("measure")
 DEFAULT = ("psnr", "ssim", "image_loss")
-Measure = Callable[[Tensor, Tensor], Tensor]
+Measure = Callable[["Tensor", "Tensor"], "Tensor"]
 
 
 def measure(
