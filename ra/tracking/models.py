@@ -1,7 +1,7 @@
-"""What MLflow shows of data and models: datasets by digest, P's in the model registry.
+"""What MLflow shows of data and models: datasets by digest, processors in the model registry.
 
-Runs in the courier (``ra.tracking.deliver``); MLflow is imported inside functions here as well. A
-registered P is files and the name of a loader, ``ra.inference.process``: nothing is pickled.
+A registered processor is files and the name of a loader, ``ra.inference.process``: nothing is
+pickled.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from mlflow.entities import Dataset, DatasetInput, InputTag
+from mlflow.exceptions import MlflowException
+
 # What ``ra.inference.process`` imports; the package itself travels with the model.
 REQUIREMENTS = "filelock numpy pillow pyyaml safetensors torch torchvision tqdm".split()
 EXAMPLE_SIDE = 8  # pixels
 
 
 def log_dataset(client, run: str, event: Mapping[str, Any]) -> None:
-    """Record what a run read: name, digest, images per split, classes."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
+    """Record which data a run used: name, digest, images per split, classes."""
     source = json.dumps({"folder": event["source"], "digest": event["digest"]})
     dataset = Dataset(
         name=event["name"],
@@ -36,12 +38,10 @@ def log_dataset(client, run: str, event: Mapping[str, Any]) -> None:
 
 
 def register(client, run: str, event: Mapping[str, Any]) -> None:
-    """Store P (and T) as a pyfunc model of the run and as a version in the registry, once.
+    """Store a processor (and its transformer) as a pyfunc model of the run and register it, once.
 
     Signature: uint8 images (N, h, w, 3) -> uint8 (N, h * scale, w * scale, 3).
     """
-    from mlflow.exceptions import MlflowException
-
     files = [Path(path) for path in event["files"]]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
     try:
@@ -61,8 +61,7 @@ def register(client, run: str, event: Mapping[str, Any]) -> None:
 
 
 def _save(model: Path, files: list[Path]) -> None:
-    import mlflow.pyfunc
-    import numpy as np
+    import mlflow.pyfunc  # another second
     from mlflow.models.signature import ModelSignature
     from mlflow.types.schema import Schema, TensorSpec
 
@@ -86,10 +85,3 @@ def _clean_copy(folder: Path) -> Path:
     """The package without what Python compiled."""
     package = Path(__file__).parents[1]
     return shutil.copytree(package, folder / "ra", ignore=shutil.ignore_patterns("__pycache__"))
-
-
-def download(uri: str, store: str) -> Path:
-    """The local folder of a ``models:/`` or ``runs:/`` model of ``store``."""
-    import mlflow.artifacts
-
-    return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, tracking_uri=store))

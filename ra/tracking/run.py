@@ -1,8 +1,8 @@
-"""What a job says to MLflow: it records and never steers.
+"""What a job records in MLflow: it records and never steers.
 
-A job writes its events into a journal in the spool (``ra.tracking.journal``: microseconds, no MLflow, no
-network); a courier process, shared by the jobs of one spool, delivers them
-(``ra.tracking.deliver``, the only file that imports MLflow).
+A job appends events to a journal on the local disk (``ra.tracking.journal``: microseconds, no
+MLflow, no network) and starts a process that delivers them (``ra.tracking.deliver``). It never
+waits for that process.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Mapping
@@ -21,22 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from ra.errors import UserError
-from ra.system import Sampler
-from ra.tracking import journal as spools
-from ra.tracking.deliver import absolute, database_of, prepare_store
-from ra.tracking.journal import Journal, strip_credentials
+from ra.tracking.deliver import deliver, prepare_store, store_module
+from ra.tracking.journal import Journal, database_of, default_uri, one_line, redact, shown, spool_of
 
 __all__ = ["Run", "default_uri", "deliver", "download_model", "prepare_store", "start_run"]
 
 _log = logging.getLogger("ra")
-
-CHECK_S = 10.0  # a running session looks this often whether the courier is well
-WAIT_S = {"local": 60.0, "remote": 10.0, "killed": 2.0}  # the longest waits at a run's end
-
-
-def default_uri(results_dir: Path | str) -> str:
-    """The SQLite store in the results folder."""
-    return f"sqlite:///{Path(results_dir).absolute() / 'mlflow.db'}"
+_deliverers: list[subprocess.Popen] = []  # kept, so that ended ones are reaped
+CHECK_S = 30.0  # a running session looks this often whether its records are being delivered
 
 
 def start_run(
@@ -48,7 +41,6 @@ def start_run(
     experiment: str = "ra",
     parent_run_id: str | None = None,
     run_id: str | None = None,
-    spool: Path | None = None,
 ) -> Run:
     """Begin a run, or continue ``run_id``; to be used in a ``with`` statement. Never raises.
 
@@ -60,24 +52,20 @@ def start_run(
         uri: MLflow's tracking URI; None takes $MLFLOW_TRACKING_URI, and without it nothing is done.
         parent_run_id: ``run_id`` of the run under which this one is nested.
         run_id: ``run_id`` of the run to continue; one the store does not know is begun anew.
-        spool: folder of the journals; by default ``.spool`` beside the SQLite store, else
-            ``results/.spool``. Jobs that share it share a courier.
     """
-    uri = absolute(uri or os.environ.get("MLFLOW_TRACKING_URI") or "")
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or ""
     if not uri:
         return Run(None, None, "")
-    database = database_of(uri)
-    spool = Path(spool or (database.parent if database else Path("results")) / ".spool").absolute()
     run_id = re.sub(r"[^\w-]", "_", run_id or uuid.uuid4().hex)[:64]
     start = {
-        "store": strip_credentials(uri),
         "experiment": experiment,
         "run": run_id,
         "name": name,
         "parent": parent_run_id,
-        "params": {str(key): strip_credentials(str(value)) for key, value in params.items()},
+        "params": _texts(params),
         "tags": {**_automatic_tags(kind), "ra.run": run_id, **_texts(tags)},
     }
+    spool = spool_of(uri)
     try:
         return Run(Journal(spool, run_id, start), run_id, uri)
     except OSError as error:
@@ -88,42 +76,34 @@ def start_run(
 class Run:
     """A run being recorded; with tracking off every method does nothing.
 
-    ``run_id`` is ours and known at once, also while the store is down; MLflow's own id is given by
-    the store later. The UI finds a run by it with the filter ``tags.`ra.run` = '…'``.
+    ``run_id`` is ours and known at once, even while the store is down; the store gives the run an
+    id of its own later. The UI finds a run by the filter ``tags.`ra.run` = '…'``.
     """
 
     def __init__(self, journal: Journal | None, run_id: str | None, uri: str):
         self.run_id = run_id
         self._journal = journal
         self._uri = uri
-        self._begin = self._checked = time.monotonic()
-        self._warned = False
-        self._sampler = Sampler(self.log_metrics)
+        self._begin = time.monotonic()
+        self._deliverer: subprocess.Popen | None = None
         if journal:
-            spools.ensure_courier(journal.path.parent, uri)
+            self._check()
 
     def __enter__(self) -> Run:
-        if self._journal:
-            self._sampler.start()
         return self
 
     def __exit__(self, kind, error, traceback) -> None:
         if not self._journal:
             return
-        self._sampler.stop()
         status = _status(error)
         if status == "FAILED":
             message = str(error).strip().splitlines() or [""]
             self.set_tags({"error": f"{kind.__name__}: {message[0]}"[:500]})
         self.log_metrics({"wall_s": time.monotonic() - self._begin})
         self._journal.write("end", status=status)
+        self._check()
         self._journal.close()
-        journal, self._journal = self._journal, None
-        place = "local" if database_of(self._uri) else "remote"
-        wait = WAIT_S["killed" if status == "KILLED" else place]
-        reason = spools.wait([journal.path], self._uri, wait)
-        if reason:
-            self._warn(journal.path.parent, reason)
+        self._journal = None
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Record numbers; returns in microseconds, whatever the store does."""
@@ -140,11 +120,10 @@ class Run:
 
     def log_artifact(self, path: Path | str, folder: str = "") -> None:
         """Record a file by its path: it is copied when delivered, so it must stay that long."""
-        if self._journal:
-            self._journal.write("artifact", path=str(Path(path).absolute()), folder=folder)
+        self._write("artifact", path=str(Path(path).absolute()), folder=folder)
 
     def log_dataset(self, name: str, digest: str, source: str, use: str, **profile: Any) -> None:
-        """Record which data the run read.
+        """Record which data the run uses.
 
         Args:
             digest: of the manifest and sizes; the first 36 characters are shown.
@@ -152,64 +131,62 @@ class Run:
             use: "training" or "validation".
             profile: numbers of images, classes and so on.
         """
-        if self._journal:
-            self._journal.write(
-                "dataset", name=name, digest=digest, source=source, use=use, profile=profile
-            )
+        self._write("dataset", name=name, digest=digest, source=source, use=use, profile=profile)
 
     def log_model(self, name: str, files: list[Path], description: str, tags: Mapping) -> None:
-        """Put P (and T) into the model registry as a new version of ``name``."""
-        if self._journal:
-            paths = [str(Path(path).absolute()) for path in files]
-            self._journal.write(
-                "model", name=name, files=paths, description=description, tags=_texts(tags)
-            )
+        """Register a processor (and its transformer) as a new version of the model ``name``."""
+        paths = [str(Path(path).absolute()) for path in files]
+        self._write("model", name=name, files=paths, description=description, tags=_texts(tags))
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Record texts; a tag that is there is replaced."""
+        self._write("tags", tags=_texts(tags))
+
+    def _write(self, event: str, **content: Any) -> None:
         if self._journal:
-            self._journal.write("tags", tags=_texts(tags))
+            self._journal.write(event, **content)
 
     def _check(self) -> None:
-        """See to it that a courier is at work; say once if it has trouble."""
+        """Start a deliverer if there is none (any more); say once what keeps it from delivering."""
         self._checked = time.monotonic()
         spool = self._journal.path.parent
-        spools.ensure_courier(spool, self._uri)
-        reason = spools.trouble(spool, self._uri)
-        if reason:
-            self._warn(spool, reason)
-
-    def _warn(self, spool: Path, reason: str) -> None:
-        if not self._warned:
+        if not self._deliverer or self._deliverer.poll() is not None:
+            self._deliverer = _start_deliverer(self._journal.path, self._uri)
+        with contextlib.suppress(OSError):  # one of many jobs finds the note
+            reason = (spool / "trouble").read_text()
+            (spool / "trouble").unlink()
             _log.warning(
-                "tracking: %s takes no records now (%s); they are kept in %s and delivered later",
-                strip_credentials(self._uri),
+                "tracking: %s takes no records now (%s); they are kept in %s "
+                "and delivered with the next run",
+                shown(self._uri),
                 reason,
                 spool,
             )
-        self._warned = True
 
 
-def deliver(spool: Path | str, uri: str | None = None, timeout_s: float = 60.0) -> int:
-    """Deliver the journals of ended runs in ``spool``; returns how many are left.
-
-    Args:
-        uri: the store; by default each journal's own, with the credentials of
-            $MLFLOW_TRACKING_URI if that is the one.
-        timeout_s: the longest wait, in seconds; a store that answers with an error ends it sooner.
-    """
-    spool = Path(spool).absolute()
-    given = absolute(uri or os.environ.get("MLFLOW_TRACKING_URI") or "")
-    ended: dict[str, list[Path]] = {}
-    for path, start in spools.journals(spool):
-        if not spools.is_live(path):
-            ended.setdefault(start["store"], []).append(path)
-    for store, paths in ended.items():
-        same = strip_credentials(given) == store
-        if same or not uri:
-            reason = spools.wait(paths, given if same else store, timeout_s)
-            if reason:
-                _log.warning("tracking: %s takes no records now (%s)", store, reason)
-    return sum(path.exists() for paths in ended.values() for path in paths)
+def _start_deliverer(journal: Path, uri: str) -> subprocess.Popen | None:
+    """Start ``ra.tracking.deliver`` for ``journal``; without one it is left to the next run."""
+    _deliverers[:] = [process for process in _deliverers if process.poll() is None]
+    path = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # The URI travels in the environment, where other users cannot read it.
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(path)
+    place = journal.with_name("log")
+    try:
+        with open(place, "a", opener=lambda name, flags: os.open(name, flags, 0o600)) as log:
+            # A session of its own: a Ctrl-C or a kill of the job leaves it to finish.
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "ra.tracking.deliver", str(journal)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+    except OSError:
+        return None
+    _deliverers.append(process)
+    return process
 
 
 def download_model(uri: str) -> Path:
@@ -219,20 +196,18 @@ def download_model(uri: str) -> Path:
         uri: ``models:/NAME/VERSION``, or ``runs:/ID/model``; of the store at
             $MLFLOW_TRACKING_URI, by default results/mlflow.db.
     """
-    from ra.tracking.models import download
-
-    store = absolute(os.environ.get("MLFLOW_TRACKING_URI") or default_uri("results"))
+    store = os.environ.get("MLFLOW_TRACKING_URI") or default_uri("results")
     database = database_of(store)
     if database and not database.exists():
         raise UserError(f"{database}: no such store; set MLFLOW_TRACKING_URI to that of {uri}")
     try:
-        folder = download(uri, store)
-        return next(folder.rglob("processor.safetensors")).parent
+        prepare_store(store)
+        prepare_store(store)
+        return next(store_module().download(uri, store).rglob("processor.safetensors")).parent
     except Exception as error:  # whatever store and network make it raise
-        reason = (str(error).strip().splitlines() or ["no processor.safetensors in it"])[0]
-        raise UserError(
-            f"{uri}: not to be had from {strip_credentials(store)} ({reason})"
-        ) from None
+        nothing = isinstance(error, StopIteration)
+        reason = "no processor.safetensors in it" if nothing else one_line(error)
+        raise UserError(f"{uri}: could not be downloaded from {shown(store)} ({reason})") from None
 
 
 def _status(error: BaseException | None) -> str:
@@ -262,5 +237,5 @@ def _automatic_tags(kind: str) -> dict[str, str]:
     return tags
 
 
-def _texts(tags: Mapping[str, Any]) -> dict[str, str]:
-    return {str(key): strip_credentials(str(value)) for key, value in tags.items()}
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {str(key): redact(str(value)) for key, value in values.items()}

@@ -33,7 +33,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers import clean_environment, snakemake_command, write_images  # noqa: E402
 
-from ra.tracking import journal as spool  # noqa: E402
+from ra.tracking import journal as journals  # noqa: E402
 
 INTERVAL_S = 1.0  # between saved states
 SAVING_S = 1.0  # a step, a save and a busy machine, beside the interval
@@ -105,11 +105,12 @@ def outputs(folder: Path) -> dict[str, bytes]:
 def unsaved_s(folder: Path, now: float) -> list[float]:
     """Of each training that runs: how old its last saved state (or its beginning) is, in s."""
     ages = []
-    for path, begin in spool.journals(folder / "results/.spool"):
-        if begin["tags"]["ra.kind"] == "evaluate" or not spool.is_live(path):
+    for path in (folder / "results/.spool/mlflow.db").glob("*.jsonl"):
+        begin, *events = [event for event, _ in journals.read(path)] or [{"tags": {}}]
+        kind = begin["tags"].get("ra.kind", "evaluate")
+        if kind == "evaluate" or not journals.is_live(path):
             continue
-        if any(event["event"] == "metrics" and "train_s" in event["values"]
-               for event, _ in spool.read(path, 0)):  # fmt: skip
+        if any("train_s" in event.get("values", {}) for event in events):
             continue  # trained; it stores and evaluates its models
         saved = [
             state.stat().st_mtime

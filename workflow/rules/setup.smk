@@ -12,7 +12,7 @@ import torch
 from ra.config import check_file, load_config
 from ra.errors import UserError, one_line
 from ra.files import alone
-from ra.tracking.run import default_uri
+from ra.tracking.run import default_uri, deliver
 
 # Another configuration replaces the default one; it is not merged into it. A workflow that uses
 # this one as a module gives its own.
@@ -86,3 +86,12 @@ onstart:
         RUNNING.__enter__()
     except (UserError, OSError) as error:
         raise WorkflowError(one_line(error))
+
+
+# Jobs do not wait until their records are in MLflow; the last ones of a run are seen to here.
+onsuccess:
+    deliver()
+
+
+onerror:
+    deliver()
