@@ -127,12 +127,13 @@ def write(path, module, as_zip):
 @pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
 @pytest.mark.parametrize("as_zip", FORMATS)
 @pytest.mark.parametrize("ups", [0, 2])
-def test_p_gives_the_released_outputs(tmp_path, script, as_zip, ups):
+def test_a_processor_gives_the_released_outputs(tmp_path, script, as_zip, ups):
     theirs = trained(ResNet(ups))
     path = write(tmp_path / "model_sr_epoch_5.pth", theirs, as_zip)
     script()
     ours = import_checkpoint(path)
-    assert ours.header == {"arch": "SRResNet", "scale": 2**ups, "channels": 8, "blocks": 5}
+    sizes = {"channels": 8, "blocks": 5, "skip": False, "padding": "zeros"}
+    assert ours.header == {"arch": "SRResNet", "scale": 2**ups, **sizes}
     image = torch.rand(2, 3, 12, 8)
     assert torch.allclose(ours(image), theirs(image), rtol=0, atol=1e-6)
     save_model(tmp_path / "p.safetensors", ours, {"kind": "processor"})
@@ -141,7 +142,7 @@ def test_p_gives_the_released_outputs(tmp_path, script, as_zip, ups):
 
 @pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
 @pytest.mark.parametrize("as_zip", FORMATS)
-def test_t_gives_the_released_outputs(tmp_path, script, as_zip):
+def test_a_transformer_gives_the_released_outputs(tmp_path, script, as_zip):
     theirs = trained(ResnetGenerator())
     path = write(tmp_path / "model_transformer_epoch_5.pth", nn.DataParallel(theirs), as_zip)
     script()
