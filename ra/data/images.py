@@ -86,7 +86,7 @@ def open_image(path: Path) -> Image.Image:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise BadImage("is not a regular file")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides
+            warnings.simplefilter("ignore")  # of odd metadata; MAX_PIXELS decides on size
             with Image.open(path, formats=tuple(FORMATS)) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise Image.DecompressionBombError

@@ -1,6 +1,7 @@
 """Reading image files: every mode becomes RGB, odd files are named, nothing external is started."""
 
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -84,6 +85,15 @@ def test_images_beyond_the_pixel_limit_are_not_decoded(tmp_path):
     (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(BadImage, match="too many pixels to decode safely"):
         read_image(tmp_path / "a.png")
+
+
+def test_odd_metadata_is_not_a_warning_of_several_lines(tmp_path):
+    path = tmp_path / "a.tif"
+    path.write_bytes(b"II*\0" + struct.pack("<I", 4_000_000_000) + bytes(40))
+    with warnings.catch_warnings(record=True) as said, pytest.raises(BadImage, match="be read"):
+        warnings.simplefilter("always")
+        read_image(path)
+    assert said == []
 
 
 RAMP = np.linspace(0, 1, 480).reshape(20, 24)
