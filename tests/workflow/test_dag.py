@@ -115,6 +115,17 @@ def test_a_yaml_file_is_a_recognizer(copy):
     assert "--arch net --recognizer my/net.yaml" in said and "ra/l0.001/net/seed0" in said
 
 
+def test_a_mistyped_recognizer_file_costs_no_table(copy):
+    """Snakemake deletes what a failed job would have written, so the job never starts."""
+    table = copy / "results/tables/sr.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("earlier\n")
+    own = "recognizers={'train': ['resnet18'], 'evaluate': ['resnet18', 'my/nett.yaml']}"
+    run = snakemake(copy, "--config", own)
+    assert run.returncode == 1 and table.read_text() == "earlier\n"
+    assert "my/nett.yaml: no such recognizer file" in run.stdout + run.stderr
+
+
 def test_one_key_adds_seeds(copy):
     jobs = planned(snakemake(copy, "--dry-run", "--config", "seeds=[0,1]"))
     assert (jobs["train"], jobs["train_with_transformer"], jobs["evaluate"]) == (18, 6, 24)
