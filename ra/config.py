@@ -44,6 +44,8 @@ class Config:
     processor_schedule: dict[str, Any]
     objectives: dict[str, tuple[float, ...]]
     objective_settings: dict[str, dict[str, Any]]
+    metrics: tuple[str, ...]
+    measure_settings: dict[str, Any]
     runtime: dict[str, Any]
     tracking: dict[str, Any]
     paper: bool
@@ -131,6 +133,8 @@ def _typed(e: Experiment) -> Config:
         processor_schedule=e.processor.schedule.model_dump(),
         objectives=objectives,
         objective_settings=objective_settings,
+        metrics=tuple(e.metrics),
+        measure_settings=_measures(e),
         runtime=e.runtime.model_dump(),
         tracking=e.tracking.model_dump(),
         paper=e.paper,
@@ -180,6 +184,23 @@ def _objectives(e: Experiment) -> tuple[dict[str, tuple[float, ...]], dict[str, 
             raise UserError(f"{key}: lambda must be 0; use ra for others")
         lambdas[objective] = given
     return lambdas, settings
+
+
+def _measures(e: Experiment) -> dict[str, Any]:
+    """The settings of the measures; each has a name of its own."""
+    from ra.evaluation.quality import MEASURES
+
+    settings: dict[str, Any] = {}
+    for measure in e.metrics:
+        given = e.metrics[measure] if isinstance(e.metrics, dict) else {}
+        own = MEASURES.check(measure, given, f"{KEY}metrics.{measure}.")
+        for key in own.keys() & settings.keys():
+            if own[key] != settings[key]:
+                raise UserError(
+                    f"{KEY}metrics.{measure}.{key}: another measure has it, and differs"
+                )
+        settings |= own
+    return settings
 
 
 def _schedules(e: Experiment, names: Mapping[str, None]) -> dict[str, dict[str, Any]]:

@@ -68,7 +68,7 @@ class Registry:
 
     def canonical(self, name: str) -> str:
         """The one name of an entry, which stands in paths and tables."""
-        if name not in self._aliases:
+        if name not in self:
             raise unknown(self.kind, name, self._aliases)
         return self._aliases[name]
 
@@ -115,7 +115,7 @@ class Registry:
         return iter(self._entries)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._aliases
+        return self._aliases.get(name) in self._entries
 
 
 def settings_of(entry: Any, given: Iterable[str] = ()) -> type[BaseModel]:
@@ -123,7 +123,10 @@ def settings_of(entry: Any, given: Iterable[str] = ()) -> type[BaseModel]:
     call = entry if dataclasses.is_dataclass(entry) else getattr(entry, "__init__", entry)
     if not inspect.isclass(entry):
         call = entry
-    hints = typing.get_type_hints(call, include_extras=True)
+    try:
+        hints = typing.get_type_hints(call, include_extras=True)
+    except NameError:  # of types that are imported for a type checker only
+        hints = {}
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(entry).parameters.items():
         if name in given or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):

@@ -24,6 +24,7 @@ REGISTRIES = {
     "task": ("ra.data.degradations", "TASKS"),
     "architecture": ("ra.models.processors", "PROCESSORS"),
     "objective": ("ra.training.objectives", "OBJECTIVES"),
+    "measure": ("ra.evaluation.quality", "MEASURES"),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -49,7 +49,7 @@ def evaluate(
     precision: str = "fp32",
     strips: int = 6,
     name: str = "evaluate",
-    measures: Sequence[str] = quality.DEFAULT,
+    measures: Mapping[str, quality.Measure] | None = None,
 ) -> Evaluation:
     """Evaluate a processor with every recognizer; it processes each image once.
 
@@ -62,7 +62,7 @@ def evaluate(
         scale: the task's up-scaling factor (for "No Processing").
         strips: how many images to keep for the visual strip, spread over the split.
         name: of the job, on its progress line.
-        measures: names of image-quality measures.
+        measures: of image quality, by name; None takes the default ones.
     """
     for model in (processor, transformer, *recognizers.values()):
         if model is not None:

@@ -3,8 +3,9 @@ in a user's file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ra.errors import UserError
 from ra.registry import Registry
@@ -12,7 +13,7 @@ from ra.registry import Registry
 if TYPE_CHECKING:  # a table needs no torch
     from torch import Tensor
 
-MEASURES = Registry("measure")
+MEASURES = Registry("measure", given=("output", "target"))
 DEFAULT = ("psnr", "ssim", "image_loss")
 Measure = Callable[["Tensor", "Tensor"], "Tensor"]
 
@@ -23,7 +24,8 @@ def measure(
     """Decorator: register a function as the measure ``name``.
 
     The function takes output and target, float (N, 3, H, W), and returns one value per image (N,).
-    The target is in [0, 1]; the output is what the processor gave and may lie outside.
+    The target is in [0, 1]; the output is what the processor gave and may lie outside. Further
+    parameters are settings.
 
     Args:
         unit: such as ``dB``; ``1`` for a number without unit.
@@ -65,11 +67,31 @@ def image_loss(output: Tensor, target: Tensor) -> Tensor:
     return (output - target).square().mean(dim=(1, 2, 3))
 
 
+def build_measures(
+    names: Sequence[str] = DEFAULT, settings: Mapping[str, Any] = {}
+) -> dict[str, Measure]:
+    """The measures called ``names``; each takes those of ``settings`` that are its own.
+
+    Raises:
+        UserError: an unknown measure, or a setting that none of them has.
+    """
+    measures, left = {}, set(settings)
+    for name in names:
+        own = MEASURES.settings(name).model_fields.keys() & settings.keys()
+        given = MEASURES.check(name, {key: settings[key] for key in own}, f"{name}: ")
+        measures[name] = partial(MEASURES.get(name), **given)
+        left -= own
+    if left:
+        raise UserError(f"{sorted(left)[0]}: none of the measures {', '.join(names)} has it")
+    return measures
+
+
 def image_quality(
-    output: Tensor, target: Tensor, measures: Sequence[str] = DEFAULT
+    output: Tensor, target: Tensor, measures: Mapping[str, Measure] | None = None
 ) -> dict[str, Tensor]:
     """Each measure of each image: name -> (N,); output and target (N, 3, H, W)."""
-    found = {name: MEASURES.get(name)(output, target) for name in measures}
+    measures = build_measures() if measures is None else measures
+    found = {name: one(output, target) for name, one in measures.items()}
     for name, values in found.items():
         if values.shape != output.shape[:1]:
             shape = tuple(values.shape)

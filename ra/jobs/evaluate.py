@@ -9,6 +9,7 @@ from ra.data.degradations import TASKS, build_task
 from ra.data.splits import Crops, loader, open_split, validation_keys
 from ra.errors import UserError
 from ra.evaluation.evaluate import Evaluation, evaluate, summarise
+from ra.evaluation.quality import build_measures
 from ra.files import atomic, write_json
 from ra.jobs.record import log_dataset, run_name, start_run
 from ra.jobs.training import run_id_in
@@ -39,6 +40,7 @@ def evaluate_processor(o: Evaluate) -> None:
     given = {**header.get("task_settings", {}), **o.task_settings}
     task = build_task(name, **TASKS.check(name, given, "--"))
     split = open_split(**dict(o.source), split="val")
+    measures = build_measures(o.metrics, o.measure_settings)
     recognizers = named_recognizers(o.recognizers, split.info)
     identity = {
         "dataset": split.info.name,
@@ -64,10 +66,9 @@ def evaluate_processor(o: Evaluate) -> None:
         crops = Crops(split, task)
         batches = loader(crops, validation_keys(len(crops)), o.runtime.workers, where)
         networks = [load_processor(path) if path else None for path in (model, o.model_transformer)]
+        more = {"name": settings["name"], "measures": measures}
         precision = o.runtime.precision
-        result = evaluate(
-            *networks, recognizers, batches, task.scale, where, precision, name=settings["name"]
-        )
+        result = evaluate(*networks, recognizers, batches, task.scale, where, precision, **more)
         _write(result, identity, split.paths, save_dir, run)
 
 

@@ -26,6 +26,7 @@ def train_recognizer(o: TrainRecognizer) -> None:
     weights = read_header(o.fine_tune, "recognizer")["weights"] if o.fine_tune else o.weights
     identity = {"arch": o.arch, "classes": names, "weights": weights}
     identity |= {"dataset": split.info.name, "data_digest": split.info.digest}
+    identity["crop"] = split.info.crop
     torch.manual_seed(o.runtime.seed)
     if o.fine_tune:
         recognizer = stored_recognizer(o.fine_tune, split.info)
@@ -47,7 +48,7 @@ def train_recognizer(o: TrainRecognizer) -> None:
         crops = Crops(open_split(**dict(o.source), split="val"), None)
         batches = loader(crops, validation_keys(len(crops)), o.runtime.workers, where)
         images = evaluate(
-            None, None, {"clean": freeze(recognizer)}, batches, 1, where, measures=()
+            None, None, {"clean": freeze(recognizer)}, batches, 1, where, measures={}
         ).images
         score = {f"clean_{m}": 100 * float(images[f"clean:{m}"].mean()) for m in ("top1", "top5")}
         run.log_metrics(score)

@@ -18,6 +18,7 @@ from ra.data.prepare import DatasetInfo
 from ra.files import alone, atomic, write_json
 from ra.jobs.record import log_dataset, start_run
 from ra.models.checkpoints import save_model
+from ra.registry import PLUGINS
 from ra.runtime.devices import placed, use_device
 from ra.runtime.distributed import is_leader, join
 from ra.settings.shared import Schedule, TrainingRuntime
@@ -70,6 +71,8 @@ def run_training(
     that a kill while the results are written or recorded costs no training.
     """
     settings = settings_of(schedule, runtime, name=job.name, **job.identity, **job.settings)
+    if PLUGINS:
+        settings["plugins"] = sorted(set(PLUGINS.values()))
     state = save_dir / "state.pt"  # not an output: Snakemake would delete it when a job fails
     with alone(save_dir) if is_leader() else nullcontext():
         known = run_id_in(save_dir) if state.exists() else None

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ra import __version__
+from ra.data.degradations import TASKS
 from ra.errors import UserError
 from ra.files import atomic
-from ra.models.processors import build_processor
+from ra.models.processors import PROCESSORS, build_processor
 from ra.models.recognizers import Recognizer, build_recognizer
 
 M = TypeVar("M", bound=nn.Module)
@@ -27,7 +28,7 @@ FORMAT = 1
 TYPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("kind", "version", "task", "dataset", "objective", "recognizer"), str),
     **dict.fromkeys(("format", "seed"), int),
-    **dict.fromkeys(("network", "task_settings"), dict),
+    **dict.fromkeys(("network", "task_settings", "settings"), dict),
     "lambda": (int, float),
     "classes": list,
 }
@@ -82,6 +83,18 @@ def read_model(path: Path, kinds: tuple[str, ...]) -> tuple[Header, dict[str, Te
     with _opened(path) as stored:
         header = _header(path, stored, kinds)
         return header, {name: stored.get_tensor(name) for name in stored.keys()}
+
+
+def _check_plugins(path: Path, header: Mapping[str, Any]) -> None:
+    """UserError where the network or its task is a user's class that was not imported."""
+    plugins = (header.get("settings") or {}).get("plugins")
+    used = {TASKS: header.get("task"), PROCESSORS: (header.get("network") or {}).get("arch")}
+    for registry, name in used.items() if plugins else ():
+        if name is not None and name not in registry:
+            raise UserError(
+                f"{path}: {registry.kind} '{name}' is of your own, made with {', '.join(plugins)}; "
+                "name that with --plugins"
+            )
 
 
 def load_processor(path: Path, device: str | torch.device = "cpu") -> nn.Module:
@@ -243,4 +256,6 @@ def _header(path: Path, stored: Any, kinds: tuple[str, ...]) -> Header:
         raise UserError(f"{path}: made by ra {maker}, which is newer; update ra")
     if kinds and header["kind"] not in kinds:
         raise UserError(f"{path}: is a {header['kind']}, not a {' or '.join(kinds)}")
+    if header["kind"] in ("processor", "transformer"):
+        _check_plugins(path, header)
     return header

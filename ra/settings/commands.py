@@ -9,6 +9,8 @@ from pydantic import Field
 
 from ra.settings.base import Float, Int, Settings, setting
 from ra.settings.shared import (
+    METRICS,
+    METRICS_HELP,
     PAPER_RECOGNIZERS,
     PAPER_WEIGHTS,
     SCRATCH,
@@ -154,6 +156,8 @@ class Evaluate(Command, Task, Models):
 
     source: Source
     recognizers: tuple[str, ...] = setting(PAPER_RECOGNIZERS, RECOGNIZERS, metavar="NAME")
+    metrics: tuple[str, ...] = setting(METRICS, METRICS_HELP, metavar="NAME")
+    measure_settings: dict[str, Any] = sizes_of("measure")
     save_dir: Path | None = setting(
         None,
         "for evaluation.csv, images.csv and pictures (default: beside the model)",

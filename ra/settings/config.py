@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from ra.settings.analysis import BlackBoxService, BoundarySurvey, Scenes
 from ra.settings.base import Float, Int, Settings, setting
-from ra.settings.shared import SCRATCH, Images, Runtime, Schedule
+from ra.settings.shared import METRICS, METRICS_HELP, SCRATCH, Images, Runtime, Schedule
 
 
 def _tuple(value: Any) -> Any:
@@ -102,6 +102,9 @@ class Categories(Settings):
 
 class LambdaSweep(Settings):
     tasks: Tasks = setting(None, TASKS_HELP)
+    metrics: Names | dict[str, dict[str, Any]] = setting(
+        METRICS, f"{METRICS_HELP}; or a mapping from measures to their settings"
+    )
     objectives: dict[str, Lambdas] = setting(
         {"ra": (1e-4, 1e-3, 1e-2)}, "objective: lambdas of the sweep; plain is the sweep's 0"
     )
@@ -223,6 +226,9 @@ class Experiment(Settings):
     processor: Processor = setting(Processor(), "the network that is trained")
     transformer: Transformer = setting(
         Transformer(), "the network between processor and recognizer"
+    )
+    metrics: Names | dict[str, dict[str, Any]] = setting(
+        METRICS, f"{METRICS_HELP}; or a mapping from measures to their settings"
     )
     objectives: dict[str, Lambdas | dict[str, Any]] = setting(
         ...,

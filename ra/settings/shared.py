@@ -13,6 +13,8 @@ from ra.settings.base import Float, Int, Settings, setting
 PAPER_RECOGNIZERS = ("resnet18", "resnet50", "resnet101", "densenet121", "vgg16_bn")
 PAPER_WEIGHTS = "IMAGENET1K_V1"  # torchvision's weights when the paper was written
 SCRATCH = "scratch"
+METRICS = ("psnr", "ssim", "image_loss")
+METRICS_HELP = "measures of image quality, the package's or your own"
 
 
 def _none(value: Any) -> Any:

@@ -7,7 +7,7 @@ import torch
 
 from ra.data.splits import Batch
 from ra.evaluation.evaluate import evaluate, recognition, summarise
-from ra.evaluation.quality import MEASURES, measure
+from ra.evaluation.quality import MEASURES, build_measures, measure
 
 CPU = torch.device("cpu")
 
@@ -86,7 +86,7 @@ def test_a_users_measure_is_a_column_and_a_tidy_row(batches):
         return (output - target).abs().amax(dim=(1, 2, 3))
 
     try:
-        found = evaluate(Passing(), None, {}, batches, 1, CPU, measures=["largest"])
+        found = evaluate(Passing(), None, {}, batches, 1, CPU, measures=build_measures(["largest"]))
     finally:
         del MEASURES._entries["largest"]
     assert list(found.images) == ["index", "label", "largest"]

@@ -6,7 +6,7 @@ import torch
 from skimage.metrics import structural_similarity
 
 from ra.errors import UserError
-from ra.evaluation.quality import MEASURES, image_quality, measure
+from ra.evaluation.quality import MEASURES, build_measures, image_quality, measure
 
 
 def test_psnr_is_taken_per_image():
@@ -39,13 +39,15 @@ def test_ssim_is_scikit_images():
 
 def test_image_loss_is_that_of_the_output_as_it_is():
     target = torch.ones(1, 3, 16, 16)
-    assert image_quality(target + 1, target, ["image_loss"])["image_loss"].item() == 1
+    assert (
+        image_quality(target + 1, target, build_measures(["image_loss"]))["image_loss"].item() == 1
+    )
 
 
 def test_an_unknown_measure_is_answered_with_the_nearest(capsys):
     target = torch.rand(1, 3, 16, 16)
     with pytest.raises(UserError, match="psnr"):
-        image_quality(target, target, ["psnrr"])
+        image_quality(target, target, build_measures(["psnrr"]))
 
 
 def test_a_measure_with_one_value_for_all_images_is_refused():
@@ -56,6 +58,24 @@ def test_a_measure_with_one_value_for_all_images_is_refused():
     target = torch.rand(2, 3, 16, 16)
     try:
         with pytest.raises(UserError, match=r"measure whole: returns shape \(\) for 2 images"):
-            image_quality(target, target, ["whole"])
+            image_quality(target, target, build_measures(["whole"]))
     finally:
         del MEASURES._entries["whole"]
+
+
+def test_further_parameters_of_a_measure_are_its_settings():
+    target = torch.zeros(2, 3, 8, 8)
+
+    @measure("shifted", unit="1", higher_is_better=False)
+    def shifted(output, target, by: float = 1.0):
+        return output.flatten(1).mean(1) + by
+
+    try:
+        found = image_quality(target, target, build_measures(["psnr", "shifted"], {"by": "2.5"}))
+        assert found["shifted"].tolist() == [2.5, 2.5]
+        with pytest.raises(UserError, match="shifted: by: 'much' should be a valid number"):
+            build_measures(["shifted"], {"by": "much"})
+        with pytest.raises(UserError, match="to: none of the measures psnr, shifted has it"):
+            build_measures(["psnr", "shifted"], {"to": 1})
+    finally:
+        del MEASURES._entries["shifted"]
