@@ -41,4 +41,4 @@ rule black_box:
     shell:
         "ra black-box --data {params.data:q} --plain {input.plain:q} --ra {input.aware:q}"
         " {params.settings} {params.program} {params.threads} {resources.machine}"
-        " --save-dir {params.save:q} > {log:q} 2>&1"
+        " {resources.plugins} --save-dir {params.save:q} > {log:q} 2>&1"

@@ -36,7 +36,7 @@ rule boundaries:
     shell:
         "ra boundaries --data {params.data:q} --plain {input.plain:q} --ra {input.aware:q}"
         " --recognizers {input.recognizers:q} {params.survey} {params.threads}"
-        " {resources.machine} --save-dir {params.save:q} 2> {log:q}"
+        " {resources.machine} {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
 
 
 rule boundaries_table:
@@ -60,4 +60,4 @@ rule boundaries_table:
         "similarity of boundaries x transfer gain: {output.markdown}"
     shell:
         "ra boundaries-table --pairs {input.pairs:q} --evaluations {input.evaluations:q}"
-        " --save-dir {params.save:q} 2> {log:q}"
+        " {resources.plugins} --save-dir {params.save:q} 2> {log:q}"

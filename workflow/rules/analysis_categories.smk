@@ -25,7 +25,7 @@ rule split_classes:
         "split the classes into halves A and B, seed {params.seed}"
     shell:
         "ra split-classes --data {params.data:q} --seed {params.seed}"
-        " --save-dir {params.save:q} 2> {log:q}"
+        " {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
 
 
 # From scratch even if the experiment's recognizers are pretrained: those know both halves.
@@ -48,6 +48,7 @@ use rule train as train_half with:
     input:
         data=HALF_DATA,
         recognizer=half_recognizer,
+        plugins=PLUGIN_FILES,
     output:
         processor=f"{HALF_PROCESSOR}/processor.safetensors",
         history=f"{HALF_PROCESSOR}/training.csv",
@@ -62,6 +63,7 @@ use rule evaluate as evaluate_half with:
         data=HALF_DATA.replace("{half}", "{other}"),
         processor=f"{HALF_PROCESSOR}/processor.safetensors",
         recognizers=f"{CATEGORIES}/{{other}}/recognizers/{CATEGORIES_R}/recognizer.safetensors",
+        plugins=PLUGIN_FILES,
     output:
         **evaluation_outputs(HALF_EVALUATED),
     log:
@@ -91,7 +93,7 @@ rule categories:
         "transfer to other categories"
     shell:
         "ra categories --trained-on-a {input.a:q} --trained-on-b {input.b:q}"
-        " --save-dir {params.save:q} 2> {log:q}"
+        " {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
 
 
 ANALYSIS += rules.categories.output

@@ -52,13 +52,14 @@ rule train_detector:
         "train the detector: {output.model}"
     shell:
         "ra train-detector --data {params.tree:q} {params.settings} {params.arithmetic}"
-        " {resources.machine} --save-dir {params.save:q} 2> {log:q}"
+        " {resources.machine} {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
 
 
 rule train_through_detector:
     input:
         sets=detection_sets("train"),
         detector=f"{DETECTOR}/detector.safetensors",
+        plugins=PLUGIN_FILES,
     output:
         processor=f"{THROUGH_DETECTOR}/processor.safetensors",
         history=f"{THROUGH_DETECTOR}/training.csv",
@@ -81,7 +82,7 @@ rule train_through_detector:
         "ra train-through-detector --data {params.tree:q} --detector {input.detector:q}"
         " --task {wildcards.task} {params.task} --mode {wildcards.mode} --l {wildcards.l}"
         " {params.settings} --seed {wildcards.seed} {params.arithmetic} {resources.machine}"
-        " --save-dir {params.save:q} 2> {log:q}"
+        " {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
 
 
 use rule evaluate as evaluate_through_detector with:
@@ -121,7 +122,7 @@ rule evaluate_detection:
     shell:
         "ra evaluate-detection --data {params.tree:q} {params.sets} --detector {input.detector:q}"
         " --models {input.models:q} --rounds {params.rounds} {params.threads}"
-        " {resources.machine} --save-dir {params.save:q} 2> {log:q}"
+        " {resources.machine} {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
 
 
 rule detection_table:
@@ -146,4 +147,4 @@ rule detection_table:
         "transfer between classifiers and the detector: {output.markdown}"
     shell:
         "ra detection-table --detections {input.detections:q} --evaluations {input.evaluations:q}"
-        " --save-dir {params.save:q} 2> {log:q}"
+        " {resources.plugins} --save-dir {params.save:q} 2> {log:q}"

@@ -77,7 +77,7 @@ rule extras:
     message:
         "ensemble, perceptual loss, second processor, recognizers that learned the images"
     shell:
-        "ra extras {params.groups} --save-dir {params.save:q} 2> {log:q}"
+        "ra extras {params.groups} {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
 
 
 ANALYSIS += rules.extras.output

@@ -19,7 +19,7 @@ rule lambda_sweep:
         "sweep lambda: accuracy against image quality"
     shell:
         "ra lambda-sweep --training-r {params.training_r:q} --evaluations {input:q}"
-        " --save-dir {params.save:q} 2> {log:q}"
+        " {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
 
 
 ANALYSIS += rules.lambda_sweep.output

@@ -67,7 +67,6 @@ def evaluated_halves(half):
 def sweep_evaluations(wildcards):
     """Processors of the sweep: those of the experiment where the lambdas are the same."""
     swept = {"plain": [0], **CONFIG.analysis["lambdas"]["objectives"]}
-    swept = {key: value if isinstance(value, list) else [value] for key, value in swept.items()}
     return [
         f"{PROCESSOR.format(**one)}/evaluation.csv"
         for task in analysis_tasks("lambdas")

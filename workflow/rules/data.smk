@@ -11,12 +11,11 @@ rule prepare:
     params:
         data=fixed(CONFIG.data),
         name=CONFIG.dataset,
-        images=flags({k: v for k, v in CONFIG.images.items() if k != "cache"}),
-        cache="--cache" if CONFIG.images["cache"] else "--no-cache",
+        images=flags(CONFIG.images),
         changed=lambda wildcards: listing(CONFIG.data),  # added and replaced files re-run it
         save=subpath(output[0], parent=True),
     message:
         "prepare {params.name}: read every image of {params.data} once"
     shell:
-        "ra prepare --data {params.data:q} --name {params.name:q} {params.images} {params.cache}"
+        "ra prepare --data {params.data:q} --name {params.name:q} {params.images}"
         " --workers {resources.workers} --save-dir {params.save:q} 2> {log:q}"

@@ -23,7 +23,7 @@ rule evaluate:
     shell:
         "ra evaluate --data {params.data:q} --task {wildcards.task} {params.task}"
         " {params.models} --recognizers {input.recognizers:q} {params.arithmetic}"
-        " {resources.machine} --save-dir {params.save:q} 2> {log:q}"
+        " {resources.machine} {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
 
 
 use rule evaluate as evaluate_no_processing with:

@@ -3,10 +3,12 @@ import shlex
 
 
 def flags(settings):
-    """Command-line flags of a mapping; None is left out."""
+    """Command-line flags of a mapping: None is left out, a truth value is --KEY or --no-KEY."""
     words = []
     for key, value in settings.items():
         values = value if isinstance(value, (list, tuple)) else [value]
+        if isinstance(value, bool):
+            key, values = key if value else f"no_{key}", []
         if value is not None:
             words += [f"--{key.replace('_', '-')}", *(shlex.quote(str(v)) for v in values)]
     return " ".join(words)
@@ -23,6 +25,10 @@ def fixed(text):
 
 def task_flags(wildcards):
     return flags(CONFIG.tasks[wildcards.task])
+
+
+def objective_flags(wildcards):
+    return flags(CONFIG.objective_settings.get(wildcards.objective, {}))
 
 
 def processor_flags(network):
@@ -49,15 +55,21 @@ def model_flags(wildcards, input):
     )
 
 
+# Reading takes memory and time, but no GPU; tables take minutes.
+READING = dict(
+    gpu=0,
+    mem_mb=CONFIG.runtime["mem_mb"],
+    runtime=CONFIG.runtime["minutes"],
+    plugins=flags({"plugins": CONFIG.plugins or None}),
+)
+WRITING = {**READING, "runtime": 10}
+
+
 def machine(*keys, gpus=min(CONFIG.runtime["gpus"], 1)):
     """What a job needs of its machine, and the flags of ``keys``; a change re-runs nothing."""
     # A job that takes a GPU where it finds one also counts as one here.
-    return dict(
-        gpu=max(gpus, 1) if GPUS and workflow.local_exec else gpus,
-        mem_mb=CONFIG.runtime["mem_mb"],
-        runtime=CONFIG.runtime["minutes"],
-        machine=flags(chosen(CONFIG.runtime, *keys)),
-    )
+    gpu = max(gpus, 1) if GPUS and workflow.local_exec else gpus
+    return {**READING, "gpu": gpu, "machine": flags(chosen(CONFIG.runtime, *keys))}
 
 
 # Sums depend on threads and precision, so they belong to the experiment.
@@ -72,6 +84,3 @@ TEAM_TRAINING = {
     **machine("workers", "device", "jobs_per_gpu", "checkpoint_seconds", gpus=TEAM),
     "ra": f"torchrun --standalone --nproc-per-node {TEAM} -m -- ra" if TEAM > 1 else "ra",
 }
-# Reading takes memory and time, but no GPU; tables take minutes.
-READING = dict(gpu=0, mem_mb=CONFIG.runtime["mem_mb"], runtime=CONFIG.runtime["minutes"])
-WRITING = {**READING, "runtime": 10}

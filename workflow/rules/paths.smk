@@ -17,6 +17,8 @@ WEIGHTS = f"{DATASET}/recognizers/weights.json"
 BELOW = "{task}/{objective}/l{l}/{arch}/seed{seed}"
 PROCESSOR = f"{DATASET}/{BELOW}"
 NO_PROCESSING = f"{DATASET}/{{task}}/no_processing"
+# Modules of a package are not followed, files are.
+PLUGIN_FILES = [plain_path(str(p)) for p in map(Path, CONFIG.plugins) if p.suffix == ".py"]
 
 
 wildcard_constraints:
@@ -94,6 +96,7 @@ def evaluation_inputs(**models):
     return dict(
         data=PREPARED,
         recognizers=[recognizer_file(arch) for arch in CONFIG.evaluate_recognizers],
+        plugins=PLUGIN_FILES,
         files=user_files(CONFIG.evaluate_recognizers),
         **models,
     )

@@ -2,6 +2,7 @@ rule train:
     input:
         data=PREPARED,
         recognizer=training_recognizer,
+        plugins=PLUGIN_FILES,
         files=training_files,
     output:
         processor=f"{PROCESSOR}/processor.safetensors",
@@ -18,6 +19,7 @@ rule train:
     params:
         data=subpath(input.data, parent=True),
         task=task_flags,
+        objective=objective_flags,
         recognizer=lambda wildcards, input: flags({"recognizer": input.recognizer or None}),
         networks=network_flags,
         schedule=flags(CONFIG.processor_schedule),
@@ -27,9 +29,9 @@ rule train:
         "train a processor: {output.processor}"
     shell:
         "{resources.ra} train --data {params.data:q} --task {wildcards.task} {params.task}"
-        " --mode {wildcards.objective} --l {wildcards.l} --arch {wildcards.arch:q}"
-        " {params.recognizer} {params.networks} {params.schedule} --seed {wildcards.seed}"
-        " {params.arithmetic} {resources.machine} --save-dir {params.save:q} 2> {log:q}"
+        " --mode {wildcards.objective} --l {wildcards.l} {params.objective}"
+        " --arch {wildcards.arch:q} {params.recognizer} {params.networks} {params.schedule} --seed {wildcards.seed}"
+        " {params.arithmetic} {resources.machine} {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
 
 
 use rule train as train_with_transformer with:

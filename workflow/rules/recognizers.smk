@@ -49,4 +49,4 @@ rule train_recognizer:
     shell:
         "{resources.ra} train-recognizer --data {params.data:q} --arch {wildcards.arch:q}"
         " --weights {params.weights:q} {params.models} {params.schedule} {params.arithmetic}"
-        " {resources.machine} --save-dir {params.save:q} 2> {log:q}"
+        " {resources.machine} {resources.plugins} --save-dir {params.save:q} 2> {log:q}"

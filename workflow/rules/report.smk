@@ -34,4 +34,4 @@ rule write_report:
     shell:
         "ra report {params.recognizers} --significance {input.significance:q}"
         " --data {params.data:q} --evaluations {input.evaluations:q}"
-        " --save-dir {params.save:q} 2> {log:q}"
+        " {resources.plugins} --save-dir {params.save:q} 2> {log:q}"

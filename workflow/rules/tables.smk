@@ -32,7 +32,7 @@ rule table:
         "write the tables: {output.tidy}"
     shell:
         "ra table {params.recognizers} --significance {params.paper}"
-        " --evaluations {input.evaluations:q} --save-dir {params.save:q} 2> {log:q}"
+        " --evaluations {input.evaluations:q} {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
 
 
 rule transfer_matrix:
@@ -68,4 +68,4 @@ rule transfer:
         "write the transfer matrices: {output.matrix}"
     shell:
         "ra transfer-matrix {params.recognizers} --evaluations {input:q}"
-        " --save-dir {params.save:q} 2> {log:q}"
+        " {resources.plugins} --save-dir {params.save:q} 2> {log:q}"

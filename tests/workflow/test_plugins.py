@@ -1,0 +1,78 @@
+"""Classes of a user's own files, through the DAG."""
+
+import html
+import re
+
+import pytest
+import yaml
+from helpers import ROOT, planned, snakemake
+
+PLUGIN = """
+from dataclasses import dataclass
+
+from ra.data.degradations import TASKS
+from ra.training.objectives import OBJECTIVES, Objective
+
+
+@TASKS.register("salt")
+@dataclass(frozen=True)
+class Salt:
+    share: float = 0.1
+    scale = 1
+
+
+@OBJECTIVES.register("careful")
+@dataclass(eq=False)
+class Careful(Objective):
+    needs_transformer = True
+    strength: float = 0.5
+    gentle: bool = True
+
+
+@OBJECTIVES.register("blind")
+@dataclass(eq=False)
+class Blind(Objective):
+    needs_recognizer = False
+    default_weight = 0.0
+"""
+
+
+@pytest.fixture
+def place(tmp_path):
+    """The default experiment with a user's task and objectives, whose file has an odd name."""
+    (tmp_path / "my {x} files").mkdir()
+    (tmp_path / "my {x} files/it's.py").write_text(PLUGIN)
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config |= {
+        "plugins": ["my {x} files/it's.py"],
+        "tasks": {"salt": {"share": 0.05}},
+        "objectives": {"careful": {"lambda": [0.01, 0.1], "gentle": False}, "blind": 0},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    return tmp_path
+
+
+def test_an_objective_gets_what_it_needs_and_a_class_its_settings(place):
+    run = snakemake(place, "--dry-run", "-p")
+    said = run.stdout + run.stderr
+    jobs = planned(run)
+    assert (jobs["train"], jobs["train_with_transformer"]) == (1, 2)
+    assert "results/embedded/salt/careful/l0.01/resnet18/seed0/transformer.safetensors" in said
+    assert "results/embedded/salt/blind/l0/none/seed0/processor.safetensors" in said
+    commands = re.findall(r"ra train --.*", said)
+    assert len(commands) == 3
+    plugin = "--plugins 'my {x} files/it'\"'\"'s.py'"
+    assert all("--task salt --share 0.05 " in c and plugin in c for c in commands)
+    careful = [c for c in commands if "--mode careful" in c]
+    assert all("--strength 0.5 --no-gentle" in c and "--transformer-arch" in c for c in careful)
+    assert all(plugin in c for c in re.findall(r"ra (?:evaluate|table) .*", said))
+
+
+def test_the_plugin_is_an_input_of_training_and_evaluation(place):
+    """So that a changed file re-runs both; through a link, whose name has no braces."""
+    graph = html.unescape(snakemake(place, "--filegraph").stdout)
+    nodes = graph.split('point-size="18">')[1:]
+    rules = {node.partition("<")[0] for node in nodes if "it's.py" in node}
+    assert rules == {"train", "train_with_transformer", "evaluate", "evaluate_no_processing"}
+    link = re.search(r"\.snakemake/links/\w+/it's\.py", graph)[0]
+    assert (place / link).read_text() == PLUGIN
