@@ -194,7 +194,7 @@ def test_where_it_runs_reruns_nothing(tiny):
     [
         ("taks={}", "config key unknown key 'taks'; nearest: tasks"),
         ("tasks={'srr': {}}", "unknown task 'srr'; nearest: sr"),
-        ("images={'crop': 30}", "images.crop: 30 px is not divisible by tasks.sr.factor 4"),
+        ("images={'crop': 30}", "images.crop: 30 px is not divisible by the scale of task sr, 4"),
     ],
 )
 def test_a_bad_config_is_one_line_before_any_job(copy, change, message):
