@@ -1,12 +1,13 @@
 """The default data set: tiles of photographs that installed packages carry; class = photograph.
 
 Each photograph is divided into blocks, each block belongs to one split, and a tile is cut and
-resized inside one block: no pixel reaches two splits. Author, licence and source of each
-photograph, and those left out, are in docs/photographs.md.
+resized inside one block: no pixel reaches two splits. photographs.csv has the author, licence and
+source of each; docs/photographs.md also has those that are not used.
 """
 
 from __future__ import annotations
 
+import csv
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -51,88 +52,10 @@ class Photograph:
             return Image.open(stream).convert("RGB")
 
 
-CC0 = "CC0 1.0"
-CC_BY = "CC BY 2.0"
-PUBLIC = "public domain"
-UNRESTRICTED = "no known copyright restrictions"
-
-
-def _skimage(file: str, author: str, licence: str, source: str) -> Photograph:
-    return Photograph(file.split(".")[0], "skimage", f"data/{file}", author, licence, source)
-
-
-def _sklearn(file: str, author: str, licence: str, source: str) -> Photograph:
-    path = f"datasets/images/{file}"
-    return Photograph(file.split(".")[0], "sklearn", path, author, licence, source)
-
-
-PHOTOGRAPHS = (
-    _skimage("astronaut.png", "NASA", PUBLIC, "https://flic.kr/p/r9qvLn"),
-    _skimage("brick.png", "CC0Textures", CC0, "https://cc0textures.com/view.php?tex=Bricks25"),
-    _skimage(
-        "camera.png",
-        "Lav Varshney",
-        CC0,
-        "https://github.com/scikit-image/scikit-image/issues/3927",
-    ),
-    _skimage(
-        "cell.png",
-        "Paul Müller, Mirjam Schürmann, Salvatore Girardo, Gheorghe Cojoc, Jochen Guck",
-        CC0,
-        "https://doi.org/10.1364/OE.26.010729",
-    ),
-    _skimage("chelsea.png", "Stefan van der Walt", CC0, "scikit-image"),
-    _sklearn(
-        "china.jpg",
-        "danielbuechele",
-        CC_BY,
-        "https://www.flickr.com/photos/danielbuechele/6061409035/",
-    ),
-    _skimage("coffee.png", "Rachel Michetti", CC0, "scikit-image, courtesy of Pikolo Espresso Bar"),
-    _skimage(
-        "coins.png",
-        "Brooklyn Museum",
-        UNRESTRICTED,
-        "https://www.brooklynmuseum.org/opencollection/archives/image/51611",
-    ),
-    _sklearn(
-        "flower.jpg",
-        "vultilion",
-        CC_BY,
-        "https://www.flickr.com/photos/vultilion/6056698931/",
-    ),
-    _skimage(
-        "grass.png",
-        "linolafett",
-        CC0,
-        "https://www.deviantart.com/linolafett/art/Grass-01-434853879",
-    ),
-    _skimage("gravel.png", "CC0Textures", CC0, "https://cc0textures.com/view.php?tex=Gravel04"),
-    _skimage(
-        "hubble_deep_field.jpg",
-        "NASA",
-        PUBLIC,
-        "http://hubblesite.org/newscenter/archive/releases/2012/37/image/a/",
-    ),
-    _skimage(
-        "ihc.png",
-        "Center for Microscopy And Molecular Imaging (CMMI)",
-        UNRESTRICTED,
-        "scikit-image",
-    ),
-    _skimage(
-        "retina.jpg",
-        "Mikael Häggström",
-        CC0,
-        "https://commons.wikimedia.org/wiki/File:Fundus_photograph_of_normal_left_eye.jpg",
-    ),
-    _skimage(
-        "rocket.jpg",
-        "SpaceX",
-        PUBLIC,
-        "https://www.flickr.com/photos/spacexphotos/16511594820/",
-    ),
-)
+with open(Path(__file__).with_name("photographs.csv"), newline="", encoding="utf-8") as table:
+    PHOTOGRAPHS = tuple(
+        Photograph(name=Path(row["file"]).stem, **row) for row in csv.DictReader(table)
+    )
 
 
 class Tile(NamedTuple):

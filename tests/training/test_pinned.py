@@ -12,34 +12,16 @@ COMMON = ["--epochs", "2", "--batch-size", "5", "--lr", "1e-3", "--device", "cpu
 
 
 def test_losses_of_a_recognizer_and_of_a_recognition_aware_processor(prepared, tmp_path):
-    def run(*arguments):
-        assert main([*map(str, arguments), *COMMON, "--data", str(prepared)]) == 0
+    def run(command):
+        assert main([*command.split(), *COMMON, "--data", str(prepared)]) == 0
 
+    r, p = tmp_path / "r", tmp_path / "p"
+    run(f"train-recognizer --arch mobilenet_v3_small --weights scratch --save-dir {r}")
+    network = "--channels 4 --blocks 1"
     run(
-        "train-recognizer",
-        "--arch",
-        "mobilenet_v3_small",
-        "--weights",
-        "scratch",
-        "--save-dir",
-        tmp_path / "r",
+        f"train --task dn --l 1e-3 --recognizer {r}/recognizer.safetensors {network} --save-dir {p}"
     )
-    run(
-        "train",
-        "--recognizer",
-        tmp_path / "r/recognizer.safetensors",
-        "--task",
-        "dn",
-        "--l",
-        "1e-3",
-        "--channels",
-        "4",
-        "--blocks",
-        "1",
-        "--save-dir",
-        tmp_path / "p",
-    )
-    recognizer, processor = (pd.read_csv(tmp_path / name / "training.csv") for name in ("r", "p"))
+    recognizer, processor = (pd.read_csv(folder / "training.csv") for folder in (r, p))
     # Batch norm over few values amplifies the last bits, in which machines differ.
     assert recognizer.total[0] == pytest.approx(0.9758, rel=3e-3)
     assert list(processor.image) == pytest.approx([0.0788748953, 0.0503058950], rel=1e-5)
