@@ -90,6 +90,7 @@ def test_an_r_that_is_trained_further_begins_where_it_was_and_says_through_what(
     train = ["train-recognizer", "--arch", "mobilenet_v3_small", *shared, "--save-dir", tmp_path]
     assert call(*train, "--lr", 1e-12, "--fine-tune", stored, "--model-sr", model) == 0
     header = read_header(tmp_path / "recognizer.safetensors")
+    assert header["crop"] == 16  # `ra predict` warns of images that are much larger
     assert header["learned_through"]["task"] == "dn"
     assert header["learned_through"]["objective"] == "plain"
     before = dict(load_recognizer(stored).named_parameters())
