@@ -78,7 +78,8 @@ def main(journal: Path, uri: str) -> None:
         live = is_live(journal)  # looked up first: who holds the lock now will see its end
         try:
             with hold(journal.with_name("lock")):
-                return _work(uri, journal.parent)
+                _work(uri, journal.parent)
+                return journal.with_name("trouble").unlink(missing_ok=True)
         except Timeout:
             if not live:
                 return

@@ -84,10 +84,8 @@ class Run:
         self.run_id = run_id
         self._journal = journal
         self._uri = uri
-        self._begin = time.monotonic()
-        self._deliverer: subprocess.Popen | None = None
-        if journal:
-            self._check()
+        self._begin = self._checked = time.monotonic()
+        self._deliverer = journal and _start_deliverer(journal.path, uri)
 
     def __enter__(self) -> Run:
         return self
@@ -147,7 +145,7 @@ class Run:
             self._journal.write(event, **content)
 
     def _check(self) -> None:
-        """Start a deliverer if there is none (any more); say once what keeps it from delivering."""
+        """Start a deliverer if there is none any more; say once what keeps it from delivering."""
         self._checked = time.monotonic()
         spool = self._journal.path.parent
         if not self._deliverer or self._deliverer.poll() is not None:

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
-import json
 import math
 import os
-import shutil
-import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from browser import free_port
@@ -37,39 +31,6 @@ with tracking.start_run(name, "train", {"n": count}, uri=uri) as run:
     if name == "killed":
         os.kill(os.getpid(), 9)
 """
-
-
-@pytest.fixture(autouse=True)
-def no_store_from_outside(monkeypatch, tmp_path):
-    monkeypatch.delenv("RA_DAG_ID", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def no_deliverer(monkeypatch):
-    """Journals are delivered in this process, where MLflow is imported already."""
-    monkeypatch.setattr(tracking, "_start_deliverer", lambda *_: None)
-
-
-@pytest.fixture
-def uri(tmp_path):
-    """A store that is not there yet."""
-    return tracking.default_uri(tmp_path / "results")
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("store")
-    tracking.prepare_store(tracking.default_uri(folder))
-    return folder / "mlflow.db"
-
-
-@pytest.fixture
-def ready(uri, tmp_path, empty_store):
-    """A store that is there, for what is not about making it (saves a second each)."""
-    (tmp_path / "results").mkdir()
-    shutil.copyfile(empty_store, tmp_path / "results/mlflow.db")
-    return uri
 
 
 def start_job(name: str, uri: str, count: int) -> subprocess.Popen:
@@ -281,61 +242,6 @@ def test_a_deliverer_leaves_a_store_that_was_removed(ready, monkeypatch):
         assert store.execute("SELECT step FROM metrics").fetchall() == [(1,)]
 
 
-def test_half_made_database_is_never_in_place(uri, monkeypatch):
-    store, database = delivery.store_module(), journals.database_of(uri)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", lambda *_: sys.exit("killed"))
-        with pytest.raises(SystemExit):
-            tracking.prepare_store(uri)
-    assert not database.exists() and database.with_name(".mlflow.db.new").exists()
-    tracking.prepare_store(uri)
-    assert store._revision(database)
-    monkeypatch.setattr(os, "replace", lambda *_: sys.exit("made again"))
-    tracking.prepare_store(uri)
-
-
-def test_an_older_database_is_migrated_with_what_is_in_it(uri, tmp_path):
-    store, database = delivery.store_module(), tmp_path / "results/mlflow.db"
-    from alembic import command
-    from mlflow.store.tracking.dbmodels.initial_models import Base
-
-    database.parent.mkdir()
-    engine = store.utils.create_sqlalchemy_engine(uri)
-    Base.metadata.create_all(engine)
-    config = store.utils._get_alembic_config(uri)
-    head = store.ScriptDirectory.from_config(config).get_revision("head")
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, head.down_revision)
-    engine.dispose()
-    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
-        connection.execute(
-            "INSERT INTO experiments (name, lifecycle_stage) VALUES ('mine', 'active')"
-        )
-    assert store._revision(database) == head.down_revision
-    tracking.prepare_store(uri)
-    assert store._revision(database) == head.revision
-    assert client_of(uri).get_experiment_by_name("mine")
-
-
-def test_a_store_of_a_newer_mlflow_is_named_once_and_no_job_waits(
-    ready, monkeypatch, caplog, no_deliverer
-):
-    with contextlib.closing(sqlite3.connect(journals.database_of(ready))) as store, store:
-        store.execute("UPDATE alembic_version SET version_num = 'fffffffffff1'")
-    monkeypatch.setattr(tracking, "CHECK_S", 0)
-    monkeypatch.setattr(delivery, "LINGER_S", -1)
-    for name in ("one", "two"):
-        with tracking.start_run(name, "train", {}, uri=ready) as run:
-            if name == "one":
-                delivery.main(run._journal.path, ready)
-    assert [record.message.split(" takes")[1] for record in caplog.records] == [
-        " no records now (a newer MLflow made mlflow.db; install that version, or move the file "
-        f"away); they are kept in {journals.spool_of(ready)} and delivered with the next run"
-    ]
-    assert tracking.deliver(ready) == 2
-
-
 def test_server_down_then_up_and_no_secret_is_written(tmp_path, caplog, monkeypatch):
     port = free_port()
     plain = f"http://127.0.0.1:{port}"
@@ -393,90 +299,3 @@ def test_a_clock_that_is_set_back_prolongs_no_wait(ready, monkeypatch):
     with journals.hold(journals.spool_of(ready) / "lock"):
         assert tracking.deliver(ready, timeout_s=0.3) == 1
     assert time.monotonic() - begin < 5
-
-
-def test_no_place_for_the_journal(tmp_path, caplog, monkeypatch, no_deliverer):
-    (tmp_path / "file").write_text("")
-    with tracking.start_run("x", "train", {}, uri=f"sqlite:///{tmp_path}/file/store.db") as run:
-        run.log_metrics({"loss": 1}, step=1)
-    assert run.run_id is None and caplog.text.count("tracking is off: cannot write to") == 1
-
-
-def test_a_disk_full_at_the_first_event_turns_tracking_off(uri, caplog, monkeypatch):
-    real = os.write
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "write", lambda handle, data: real(handle, data[:5]))
-        with tracking.start_run("x", "train", {}, uri=uri) as run:
-            run.log_metrics({"loss": 1}, step=1)
-    (record,) = caplog.records
-    assert "tracking is off" in record.message and "No space left on device" in record.message
-    assert list(journals.spool_of(uri).iterdir()) == [] and tracking.deliver(uri) == 0
-
-
-def test_a_journal_whose_session_was_killed_before_its_start_is_removed(ready):
-    spool = journals.spool_of(ready)
-    spool.mkdir(parents=True)
-    (spool / "0000000000001-x.jsonl").write_text('{"event": "sta')
-    assert tracking.deliver(ready) == 0
-
-
-def test_full_disk_costs_records_not_the_training(tmp_path, caplog, monkeypatch):
-    journal = Journal(tmp_path, "r", {})
-    real = os.write
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "write", lambda handle, data: real(handle, data[:5]))
-        journal.write("tags", tags={"a": 1})
-        journal.write("tags", tags={"b": 1})
-    journal.write("tags", tags={"c": 1})
-    assert [event.get("tags") for event, _ in journals.read(journal.path)] == [None, {"c": 1}]
-    assert caplog.text.count("No space left on device") == 1
-    journal.close()
-
-
-def test_journal_lines_are_plain_json(tmp_path):
-    journal = Journal(tmp_path, "r", {"odd": Path("a\r\nb\u2028")})
-    journal.write("metrics", step=1, values={"inf": math.inf})
-    lines = journal.path.read_bytes().splitlines()
-    assert [json.loads(line)["event"] for line in lines] == ["start", "metrics"]
-
-
-@pytest.mark.parametrize("code", [0, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_a_session_is_live_until_it_ends_also_without_flock(tmp_path, monkeypatch, code):
-    def missing(*_):
-        raise OSError(code, os.strerror(code))
-
-    if code:
-        monkeypatch.setattr(fcntl, "flock", missing)
-    journal = Journal(tmp_path, "r", {})
-    assert journals.is_live(journal.path)
-    if pid := os.fork():  # as a loader worker has it
-        os.kill(pid, signal.SIGSTOP)
-        journal.close()
-        assert not journals.is_live(journal.path)
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    else:
-        time.sleep(60)
-    assert list(tmp_path.iterdir()) == [journal.path]
-    if pid := os.fork():
-        os.waitpid(pid, 0)
-        (killed,) = set(tmp_path.glob("*.jsonl")) - {journal.path}
-        assert not journals.is_live(killed)
-    else:
-        Journal(tmp_path, "killed", {})
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-@pytest.mark.parametrize(
-    ("uri", "store"),
-    [
-        ("http://user:se/cr et@host:5000/a", "http://host:5000"),
-        ("http://user:se?cr@et@host", "http://host"),
-        ("postgresql://host/db?user=a&password=se/cr@et", "postgresql://host"),
-        ("sqlite:////data/mlflow.db", "/data/mlflow.db"),
-        ("databricks", "databricks"),
-    ],
-)
-def test_a_store_is_shown_without_secrets(uri, store):
-    assert journals.shown(uri) == store
-    assert "cr" not in journals.redact(f"no answer from {uri}/api")
