@@ -91,7 +91,7 @@ def test_a_killed_snakemake_goes_on_by_the_same_command(tmp_path):
     [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
 )
 def test_a_signal_ends_any_command_with_one_line(monkeypatch, capsys, tmp_path, number, code, says):
-    monkeypatch.setattr("ra.reporting.tables.write_tables", lambda *_: os.kill(os.getpid(), number))
+    monkeypatch.setattr("ra.jobs.tables.write_tables", lambda *_: os.kill(os.getpid(), number))
     begun_with = signal.getsignal(number)
     if number == signal.SIGINT:  # a shell's background job has it ignored
         signal.signal(number, signal.default_int_handler)

@@ -13,7 +13,7 @@ from helpers import ROOT, clean_environment, snakemake, write_images
 from ra.cli import main
 from ra.errors import UserError, one_line
 from ra.files import alone, atomic
-from ra.jobs import core as jobs
+from ra.jobs import train as train_job
 
 TINY = ["--device", "cpu", "--channels", "4", "--blocks", "1", "--epochs", "20"]
 
@@ -178,7 +178,7 @@ def test_what_the_machine_refuses_is_one_line(monkeypatch, capsys, tmp_path, err
     def refuse(*_):
         raise error
 
-    monkeypatch.setattr("ra.reporting.tables.write_tables", refuse)
+    monkeypatch.setattr("ra.jobs.tables.write_tables", refuse)
     assert main(["table", "--evaluations", "x", "--save-dir", str(tmp_path)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("ra table: error: ") and says in line
@@ -194,7 +194,7 @@ def test_torch_without_memory_is_one_line(capsys, monkeypatch, prepared, tmp_pat
     def huge(*_, **__):
         return torch.empty(2**60)
 
-    monkeypatch.setattr(jobs, "build_processor", huge)
+    monkeypatch.setattr(train_job, "build_processor", huge)
     code, said = run(capsys, *train(prepared, tmp_path))
     assert code == 1 and "out of memory" in said
 
@@ -203,7 +203,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch, tmp_path):
     def fault(*_):
         raise KeyError("a mistake of ours")
 
-    monkeypatch.setattr("ra.reporting.tables.write_tables", fault)
+    monkeypatch.setattr("ra.jobs.tables.write_tables", fault)
     with pytest.raises(KeyError):
         main(["table", "--evaluations", "x", "--save-dir", str(tmp_path)])
 

@@ -16,6 +16,7 @@ from ra.runtime import gpus
 from ra.runtime.devices import use_device
 from ra.runtime.distributed import Team
 from ra.runtime.gpus import lease_gpu, private_folder, visible_gpus
+from ra.settings.shared import Machine
 
 
 @pytest.fixture(autouse=True)
@@ -93,12 +94,12 @@ def test_jobs_that_may_share_spread_over_the_gpus_first():
 def test_a_gpu_is_known_by_its_uuid_whatever_its_number(cuda):
     """Slurm shows each job its own GPU as number 0."""
     cuda("GPU-1111")
-    with use_device("auto") as mine:
+    with use_device() as mine:
         cuda("GPU-2222")
-        with use_device("auto") as other:
+        with use_device() as other:
             assert mine == other == torch.device("cuda", 0)
         cuda("GPU-2222", "GPU-1111")
-        with use_device("cuda") as free:
+        with use_device(Machine(device="cuda")) as free:
             assert free == torch.device("cuda", 0)  # GPU-1111 is number 1 here
             job = Job(visible_gpus())
             assert job.waits()
