@@ -46,7 +46,8 @@ def test_a_sweep_trains_only_what_the_experiment_lacks(tiny):
 
 def test_an_ensemble_is_trained_with_the_files_of_its_members(tiny):
     place, _ = tiny
-    extras = "analysis={'extras': {'ensemble': ['squeezenet1_1', 'own']}}"
+    second = "'processors': {'sr': {'arch': 'SRDenseNet'}}"
+    extras = f"analysis={{'extras': {{'ensemble': ['squeezenet1_1', 'own'], {second}}}}}"
     run = snakemake(place, "extras", "--dry-run", "-p", "--config", extras)
     said = run.stdout + run.stderr
     stored = r"'[^']+/tiny/recognizers/squeezenet1_1/recognizer.safetensors'"

@@ -11,6 +11,7 @@ PLUGIN = """
 from dataclasses import dataclass
 
 from ra.data.degradations import TASKS
+from ra.evaluation.quality import measure
 from ra.training.objectives import OBJECTIVES, Objective
 
 
@@ -34,6 +35,11 @@ class Careful(Objective):
 class Blind(Objective):
     needs_recognizer = False
     default_weight = 0.0
+
+
+@measure("sharpness", unit="", higher_is_better=True)
+def sharpness(output, target, radius: int = 2):
+    return output.mean((1, 2, 3))
 """
 
 
@@ -46,6 +52,7 @@ def place(tmp_path):
     config |= {
         "plugins": ["my {x} files/it's.py"],
         "tasks": {"salt": {"share": 0.05}},
+        "metrics": {"psnr": {}, "sharpness": {"radius": 3}},
         "objectives": {"careful": {"lambda": [0.01, 0.1], "gentle": False}, "blind": 0},
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
@@ -65,6 +72,7 @@ def test_an_objective_gets_what_it_needs_and_a_class_its_settings(place):
     assert all("--task salt --share 0.05 " in c and plugin in c for c in commands)
     careful = [c for c in commands if "--mode careful" in c]
     assert all("--strength 0.5 --no-gentle" in c and "--transformer-arch" in c for c in careful)
+    assert "--metrics psnr sharpness --radius 3 " in said
     assert all(plugin in c for c in re.findall(r"ra (?:evaluate|table) .*", said))
 
 

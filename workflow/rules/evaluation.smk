@@ -16,14 +16,15 @@ rule evaluate:
         data=subpath(input.data, parent=True),
         task=task_flags,
         models=model_flags,
+        measures=fixed(flags({"metrics": CONFIG.metrics, **CONFIG.measure_settings})),
         arithmetic=ARITHMETIC,
         save=subpath(output.table, parent=True),
     message:
         "evaluate with every recognizer: {output.table}"
     shell:
         "ra evaluate --data {params.data:q} --task {wildcards.task} {params.task}"
-        " {params.models} --recognizers {input.recognizers:q} {params.arithmetic}"
-        " {resources.machine} {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
+        " {params.models} --recognizers {input.recognizers:q} {params.measures}"
+        " {params.arithmetic} {resources.machine} {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
 
 
 use rule evaluate as evaluate_no_processing with:

@@ -29,9 +29,10 @@ rule train:
         "train a processor: {output.processor}"
     shell:
         "{resources.ra} train --data {params.data:q} --task {wildcards.task} {params.task}"
-        " --mode {wildcards.objective} --l {wildcards.l} {params.objective}"
-        " --arch {wildcards.arch:q} {params.recognizer} {params.networks} {params.schedule} --seed {wildcards.seed}"
-        " {params.arithmetic} {resources.machine} {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
+        " --mode {wildcards.objective} --l {wildcards.l} --arch {wildcards.arch:q}"
+        " {params.recognizer} {params.networks} {params.objective} {params.schedule}"
+        " --seed {wildcards.seed} {params.arithmetic} {resources.machine} {resources.plugins}"
+        " --save-dir {params.save:q} 2> {log:q}"
 
 
 use rule train as train_with_transformer with:
