@@ -86,7 +86,7 @@ def evaluate_detection(o: commands.EvaluateDetection) -> None:
     """Measure the mAP of a detector on the output of processors."""
     from ra.analysis.dense.evaluate import evaluate_detection as evaluate
 
-    evaluate(o.data, o.sets, o.detector, o.models, o.rounds, o.batch, o.runtime, o.save_dir)
+    evaluate(o.data, o.sets, o.detector, o.models, o.batch, o.runtime, o.save_dir)
 
 
 def tables(o: commands.DetectionTable) -> None:

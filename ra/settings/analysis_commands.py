@@ -182,7 +182,6 @@ class EvaluateDetection(_Tree):
     models: Files = files(
         "processor.safetensors files of one task, whatever they were trained with"
     )
-    rounds: Int = setting(200, "bootstrap samples for intervals", ge=20)
     batch: Int = setting(25, "images at once", ge=1)
     save_dir: Path = save_dir("for detection.csv and detections.png")
     runtime: Runtime = Runtime()

@@ -159,7 +159,6 @@ class Detection(Scenes):
         Schedule(epochs=8, batch_size=4, lr=3e-3, lr_schedule="cosine", warmup=100),
         "of processors trained on the detector's images",
     )
-    rounds: Int = setting(200, "bootstrap samples for intervals of mAP", ge=20)
 
 
 class BlackBox(BlackBoxService):

@@ -114,14 +114,13 @@ rule evaluate_detection:
     params:
         tree=subpath(input[0], ancestor=4),
         sets=fixed(flags({"sets": DETECTION_SETTINGS["val"]})),
-        rounds=DETECTION_SETTINGS["rounds"],
         threads=THREADS,
         save=subpath(output.table, parent=True),
     message:
         "evaluate processors with the detector: {output.table}"
     shell:
         "ra evaluate-detection --data {params.tree:q} {params.sets} --detector {input.detector:q}"
-        " --models {input.models:q} --rounds {params.rounds} {params.threads}"
+        " --models {input.models:q} {params.threads}"
         " {resources.machine} {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
 
 

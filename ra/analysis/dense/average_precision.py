@@ -1,4 +1,6 @@
-"""How good detections are: VOC's mAP@0.5 and COCO's mAP, of all images and of bootstrap samples.
+"""Mean average precision of detections by the rules of VOC (mAP@0.5) and of COCO (mAP).
+
+Both functions take samples of the images, so that intervals cost one matching of boxes.
 
 Sources: the VOC development kit (VOCevaldet.m, area under the curve as since 2010); COCO's own code
 (pycocotools).
@@ -19,33 +21,41 @@ Objects = dict[str, Tensor]
 
 
 def voc_map(
-    detections: Sequence[Objects], truth: Sequence[Objects], draws: np.ndarray, iou: float = 0.5
+    detections: Sequence[Objects],
+    truth: Sequence[Objects],
+    samples: Sequence[np.ndarray],
+    iou: float = 0.5,
 ) -> np.ndarray:
-    """mAP@0.5 (%) of each bootstrap sample; the first is that of all images.
+    """VOC's mAP (%) of each sample of the images.
 
     A detection counts for the object that it overlaps most; the second one of an object is wrong;
     one whose object is difficult is neither right nor wrong, and difficult objects need not be
-    found. Classes that a sample has no object of are left out of its mean.
+    found. A class without objects in a sample does not count; without any object mAP is NaN.
 
     Args:
         detections: per image boxes (n, 4), scores (n), labels (n).
         truth: per image boxes (m, 4), labels (m), difficult (m).
-        draws: image positions, (rounds, images).
+        samples: image positions, at most as many as there are images.
     """
-    weights = np.stack([np.bincount(d, minlength=len(truth)) for d in draws])
+    weights = np.stack([np.bincount(drawn, minlength=len(truth)) for drawn in samples])
     labels = torch.cat([one["labels"][~one["difficult"]] for one in truth]).unique().tolist()
-    found = [
-        _class_precision(*_matched(detections, truth, label, iou), weights) for label in labels
-    ]
-    return 100 * np.nanmean(np.stack(found), axis=0)
+    found = [_class_precision(*_matched(detections, truth, k, iou), weights) for k in labels]
+    return 100 * _mean(np.array(found).reshape(-1, len(samples)))
+
+
+def _mean(precision: np.ndarray) -> np.ndarray:
+    """Means of columns, NaN left out; NaN where nothing is left."""
+    known = ~np.isnan(precision)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, precision, 0).sum(axis=0) / known.sum(axis=0)
 
 
 def _matched(detections, truth, label: int, iou: float):
     """(image, right or wrong) of one class's detections by falling score, and objects an image."""
     rows, wanted = [], np.zeros(len(truth))
     for image, (found, real) in enumerate(zip(detections, truth, strict=True)):
-        mine, his = found["labels"] == label, real["labels"] == label
-        boxes, difficult = real["boxes"][his], real["difficult"][his]
+        mine, wanted_here = found["labels"] == label, real["labels"] == label
+        boxes, difficult = real["boxes"][wanted_here], real["difficult"][wanted_here]
         wanted[image] = int((~difficult).sum())
         scores = found["scores"][mine]
         order = scores.argsort(descending=True, stable=True)
@@ -76,11 +86,12 @@ def _class_precision(image, right, wanted, weights) -> np.ndarray:
 
 
 def coco_map(
-    detections: Sequence[Objects], truth: Sequence[Objects], draws: np.ndarray
+    detections: Sequence[Objects], truth: Sequence[Objects], samples: Sequence[np.ndarray]
 ) -> np.ndarray:
-    """COCO's mAP (%), the mean over IoU 0.5 to 0.95, of each sample; the first: of all images.
+    """COCO's mAP (%), the mean over IoU 0.5 to 0.95, of each sample of the images.
 
     Difficult objects are COCO's crowds: they need not be found, and what lies on them is ignored.
+    Without any other object mAP is NaN.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -100,22 +111,24 @@ def coco_map(
             if label in labels:
                 results.append({**_coco(image, box, label), "score": score})
     if not results:
-        return np.zeros(len(draws))
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does
+        return np.zeros(len(samples))
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         known = COCO()
         known.dataset = data
         known.createIndex()
-        judge = COCOeval(known, known.loadRes(results), "bbox")
-        judge.params.areaRng, judge.params.areaRngLbl = [[0, 1e10]], ["all"]
-        judge.evaluate()
-        per_image = np.array(judge.evalImgs, dtype=object).reshape(len(labels), len(truth))
+        coco = COCOeval(known, known.loadRes(results), "bbox")
+        coco.params.areaRng, coco.params.areaRngLbl = [[0, 1e10]], ["all"]
+        coco.evaluate()
+        per_image = np.array(coco.evalImgs, dtype=object).reshape(len(labels), len(truth))
         values = []
-        for drawn in draws:
-            judge.evalImgs = per_image[:, drawn].ravel().tolist()
-            judge.accumulate()
-            precision = judge.eval["precision"][:, :, :, 0, -1]
-            values.append(precision[precision > -1].mean())
-    return 100 * np.array(values)
+        for drawn in samples:
+            chosen = np.full_like(per_image, None)  # it expects as many images as it evaluated
+            chosen[:, : len(drawn)] = per_image[:, drawn]
+            coco.evalImgs = chosen.ravel().tolist()
+            coco.accumulate()
+            precision = coco.eval["precision"][:, :, :, 0, -1]
+            values.append(np.where(precision > -1, precision, np.nan).ravel())
+    return 100 * _mean(np.array(values).T)
 
 
 def _rows(objects: Objects, *keys: str) -> Iterator[tuple]:

@@ -14,7 +14,7 @@ from ra.analysis.dense.figures import write_detections
 from ra.analysis.dense.voc import DetectionCrops, VocImages
 from ra.analysis.outputs import shared_task
 from ra.data.splits import loader, validation_keys
-from ra.evaluation.statistics import bootstrap, bootstrap_difference, resamples
+from ra.evaluation.statistics import jackknife, leave_out
 from ra.files import atomic
 from ra.models.checkpoints import load_processor
 from ra.registry import NO_RECOGNIZER
@@ -30,7 +30,6 @@ def evaluate_detection(
     sets: Sequence[str],
     detector_file: Path,
     models: Sequence[Path],
-    rounds: int,
     batch: int,
     runtime: Runtime,
     save_dir: Path,
@@ -40,7 +39,6 @@ def evaluate_detection(
     There are rows for the clean images and for no processing as well.
 
     Args:
-        rounds: bootstrap samples of the images, for intervals.
         batch: images at once.
     """
     headers, task = shared_task(models)
@@ -55,7 +53,7 @@ def evaluate_detection(
     known = dict(zip(map(str, models), headers, strict=True))
     shared = {"task": headers[0]["task"], "evaluation_r": f"detector-{detector.header['arch']}"}
     named = {name: {**shared, **_identity(name, known.get(name))} for name in found}
-    table = precision_table(found, truth, named, rounds)
+    table = precision_table(found, truth, named)
     with atomic(save_dir / "detection.csv") as temporary:
         table.to_csv(temporary, index=False)
     write_detections(save_dir / "detections.png", crops, found, named, processors, task.scale)
@@ -68,22 +66,31 @@ def _identity(name: str, header: dict[str, Any] | None) -> dict[str, Any]:
     return dict(zip(KEYS[2:], (header[key] for key in keys), strict=True))
 
 
-def precision_table(found, truth, named: dict[str, dict[str, Any]], rounds: int) -> pd.DataFrame:
-    """Rows: KEYS, metric (map50, map), value, low, high (%), n (images); for a P with a plain one
-    of the same data and seed also difference, difference_low, difference_high and p."""
-    draws = resamples(len(truth), rounds, seed=0)
+def precision_table(found, truth, named: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """mAP by VOC and by COCO, and the difference to the plain processor of the same data and seed.
+
+    Returns:
+        Rows: KEYS, metric (map50, map), value, low, high (%), n (images); where there is a plain
+        processor also difference, difference_low, difference_high and p.
+    """
+    samples = leave_out(len(truth))
     rows = []
     for metric, measure in (("map50", voc_map), ("map", coco_map)):
-        values = {name: measure(detections, truth, draws) for name, detections in found.items()}
+        values = {name: measure(detections, truth, samples) for name, detections in found.items()}
         plain = {
             (who["trained_on"], who["seed"]): values[name]
             for name, who in named.items()
             if who["p_model"] == PLAIN
         }
         for name, who in named.items():
-            row = {**who, "metric": metric, **bootstrap(values[name]), "n": len(truth)}
+            one = jackknife(values[name])
+            low, high = max(one["low"], 0.0), min(one["high"], 100.0)
+            row = {**who, "metric": metric, "value": one["value"], "low": low, "high": high}
+            row["n"] = len(truth)
             theirs = plain.get((who["trained_on"], who["seed"]))
             if theirs is not None and who["p_model"] != PLAIN:
-                row |= bootstrap_difference(values[name], theirs)
+                gain = jackknife(values[name] - theirs)
+                row |= {"difference": gain["value"], "p": gain["p"]}
+                row |= {f"difference_{end}": gain[end] for end in ("low", "high")}
             rows.append(row)
     return pd.DataFrame(rows)

@@ -132,7 +132,7 @@ def test_differences_are_to_plain_of_the_same_images(tree):
         "c": {**who, "p_model": "ra", "trained_on": "two"},
     }
     found = {"clean": right, "a": wrong, "b": right, "c": right}
-    table = precision_table(found, truth, named, rounds=20)
+    table = precision_table(found, truth, named)
     half = table[table.metric == "map50"].set_index(["p_model", "trained_on"])
     assert half.value["plain", "one"] == 0 and half.difference["ra", "one"] == 100
     assert half.difference[["clean", "plain"]].isna().all() and pd.isna(
@@ -166,7 +166,7 @@ def trained(tree, prepared, tmp_path_factory):
     models = [place / name for name in ("plain.safetensors", "ra.safetensors")]
     models += [place / mode / "processor.safetensors" for mode in ("plain", "ra")]
     words = ["evaluate-detection", *data, "VOC0000/train", *detector, "--models", *models]
-    assert run(*words, "--rounds", 20, "--save-dir", place / "judged") == 0
+    assert run(*words, "--save-dir", place / "judged") == 0
     r = build_recognizer("shufflenet_v2_x0_5", 3)
     header = {"kind": "recognizer", "arch": "shufflenet_v2_x0_5", "classes": ["a", "b", "c"]}
     save_model(place / "r.safetensors", r, header)
