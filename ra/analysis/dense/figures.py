@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ra.analysis.dense.table import title_of
 from ra.analysis.dense.voc import DetectionCrops
 from ra.data.degradations import no_processing
 from ra.data.splits import validation_keys
 from ra.files import atomic
-from ra.registry import NO_RECOGNIZER
 
 SHOWN = 0.5  # least score of a drawn box
 
@@ -69,15 +69,6 @@ def write_detections(
         row[0].set_ylabel(title_of(named[kind]), fontsize=7)
     with atomic(path) as temporary:
         figure.savefig(temporary)
-
-
-def title_of(who: dict) -> str:
-    """``RA (resnet18) on embedded``."""
-    names = {"clean": "clean", "no_processing": "no processing", "plain": "plain", "ra": "RA"}
-    title = names.get(who["p_model"], who["p_model"])
-    if who["training_r"] != NO_RECOGNIZER:
-        title += f" ({who['training_r']})"
-    return title + (f" on {who['trained_on']}" if who["trained_on"] != NO_RECOGNIZER else "")
 
 
 def _frame(box: list[float], colour: str, width: float):
