@@ -16,13 +16,12 @@ from ra.reporting.names import PLAIN
 from ra.reporting.significance import compare_answers, read_answers, read_identity, recognizers_in
 from ra.reporting.tables import write_markdown
 
-# What a processor is: task, p_model, lambda, ...; of two seeds only ``seed`` differs.
+# What identifies the outputs of a processor, beside its seed: task, p_model and so on -> value.
 Labels = dict[str, object]
 Scored = tuple[Labels, pd.DataFrame]
 OTHERS = "mean of others"
 QUALITY = ("psnr", "ssim")
 MEASURED = ("top1", *QUALITY, "difference")
-ENDS = {"": "value", "_low": "low", "_high": "high"}
 
 
 def load(evaluations: Sequence[Path], **labels: object) -> list[Scored]:
@@ -31,7 +30,7 @@ def load(evaluations: Sequence[Path], **labels: object) -> list[Scored]:
 
 
 def plain_of(labels: Labels) -> Labels:
-    """The labels of the plain processor beside the one with ``labels``."""
+    """The labels of the plain processor that stands beside the one with ``labels``."""
     return {**labels, "p_model": PLAIN, "lambda": 0.0, "training_r": NO_RECOGNIZER}
 
 
@@ -40,10 +39,10 @@ def score(
     baseline: Callable[[Labels], Labels | None] = plain_of,
     training_r: str | None = None,
 ) -> pd.DataFrame:
-    """One row per processor and evaluation R, seeds averaged.
+    """One row per processor and evaluation recognizer, seeds averaged.
 
     Args:
-        evaluated: processors with their answers.
+        evaluated: from ``load``.
         baseline: labels -> labels of the processor to compare with; one that is not there, or the
             processor itself, leaves the difference empty.
         training_r: adds a row per processor for the mean of all recognizers but this one.
@@ -52,9 +51,9 @@ def score(
         The labels without seed, evaluation_r, seeds, n (images); top1 (%), psnr (dB), ssim and
         difference (percentage points of top-1 above the baseline), each with NAME_low and
         NAME_high, the 95 % interval: over images where there is one seed (Wilson, normal, Tango),
-        else Student's over seeds; p of McNemar's exact test, of a t test over seeds; p_holm,
-        adjusted for all tests of the table. A mean of several recognizers is no hit or miss: its
-        difference is normal, its p empty.
+        else Student's over seeds; p of McNemar's exact test, or of a t test over seeds; p_holm,
+        adjusted for all tests of the table. The mean of several recognizers is no hit or miss: its
+        difference has a normal interval and no p.
     """
     known: dict[tuple, pd.DataFrame] = {}
     for labels, images in evaluated:
@@ -79,46 +78,46 @@ def _words(labels: Labels) -> str:
     return " ".join(str(value) for value in labels.values())
 
 
-def _rows(
-    labels: Labels, images: pd.DataFrame, theirs: pd.DataFrame | None, training_r: str | None
-) -> list[dict[str, object]]:
-    quality = {key: v for q in QUALITY for key, v in _interval(q, mean(images[q])).items()}
-    compared = {} if theirs is None else compare_answers(images, theirs, _words(labels))
+def _rows(labels, images, theirs, training_r) -> list[dict[str, object]]:
+    shared = {"n": len(images)}
+    for name in QUALITY:
+        shared |= _named(name, mean(images[name]))
+    compared = {}
+    if theirs is not None:
+        found = compare_answers(images, theirs, _words(labels))
+        compared = found.set_index("evaluation_r").to_dict("index")
     rows = []
     for r in recognizers_in(images):
-        row = {"evaluation_r": r, **_interval("top1", accuracy(images[f"{r}:top1"]))}
+        rows.append({"evaluation_r": r, **_named("top1", accuracy(images[f"{r}:top1"]))})
         if r in compared:
-            found = {**compared[r], "value": compared[r]["difference"]}
-            row |= _interval("difference", found) | {"p": found["p"]}
-        rows.append(row)
-    columns = [f"{r}:top1" for r in recognizers_in(images) if r != training_r]
-    if training_r and columns:  # of each image the share of recognizers that are right
-        shares = 100 * images[columns].mean(axis=1)
-        row = {"evaluation_r": OTHERS, **_interval("top1", mean(shares))}
+            rows[-1] |= _named("difference", compared[r])
+    others = [f"{r}:top1" for r in recognizers_in(images) if r != training_r]
+    if training_r and others:
+        share = 100 * images[others].mean(axis=1)
+        rows.append({"evaluation_r": OTHERS, **_named("top1", mean(share))})
         if theirs is not None:
-            row |= _interval("difference", mean(shares - 100 * theirs[columns].mean(axis=1)))
-        rows.append(row)
-    return [{**labels, "n": len(images), **row, **quality} for row in rows]
+            gain = mean(share - 100 * theirs[others].mean(axis=1))
+            rows[-1] |= _named("difference", gain)
+    return [{**labels, **row, **shared} for row in rows]
 
 
-def _interval(name: str, found: dict[str, float]) -> dict[str, float]:
-    return {f"{name}{end}": found[key] for end, key in ENDS.items()}
+def _named(name: str, found: dict[str, float]) -> dict[str, float]:
+    """The columns NAME, NAME_low, NAME_high and p of a statistic, so far as it has them."""
+    columns = {"value": name, "difference": name, "low": f"{name}_low", "high": f"{name}_high"}
+    return {column: found[key] for key, column in (columns | {"p": "p"}).items() if key in found}
 
 
 def _average(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows that differ in their seed alone become one."""
-    measured = [f"{name}{end}" for name in MEASURED for end in ENDS]
-    labels = [name for name in rows.columns if name not in (*measured, "seed", "p", "n")]
-    labels += ["n"]
+    measured = [f"{name}{end}" for name in MEASURED for end in ("", "_low", "_high")]
+    labels = [name for name in rows.columns if name not in (*measured, "seed", "p")]
     rows = rows.reindex(columns=[*labels, "seed", *measured, "p"])
     averaged = []
     for _, group in rows.groupby(labels, sort=False, dropna=False):
         row = group.iloc[0].drop("seed").to_dict() | {"seeds": len(group)}
         if len(group) > 1:
-            for name in MEASURED:
-                found = over_seeds(group[name].tolist())
-                row |= _interval(name, {**found, "value": found["difference"]})
-            row["p"] = found["p"]  # the last one measured is the difference
+            for name in MEASURED:  # the last one is the difference, and so its p stays
+                row |= _named(name, over_seeds(group[name].tolist()))
         averaged.append(row)
     return pd.DataFrame(averaged)[[*labels, "seeds", *measured, "p"]]
 

@@ -22,11 +22,11 @@ def test_help_explains_every_flag(name, capsys):
 def files(tmp_path):
     hits = {"plain": "00000111", "ra": "00111111"}
     return {
-        (half, name, judge): write_evaluation(
-            tmp_path / half / name / judge, name, {"r18": text, "b": text}, dataset=f"d-{judge}"
+        (half, name, other): write_evaluation(
+            tmp_path / half / name / other, name, {"r18": text, "b": text}, dataset=f"d-{other}"
         )
         for half in "AB"
-        for judge in "AB"
+        for other in "AB"
         for name, text in hits.items()
     }
 

@@ -1,4 +1,4 @@
-"""Beyond the paper: which baseline each row has, and R's and ensembles through the commands."""
+"""Beyond the paper: the baseline of each row, recognizers and ensembles by the commands."""
 
 import pandas as pd
 import pytest
@@ -57,7 +57,7 @@ def test_what_trains_p_otherwise_is_also_compared_with_ra(tmp_path):
 
 @pytest.fixture(scope="module")
 def zoo(prepared, tmp_path_factory):
-    """Two R's and a plain P, one epoch each."""
+    """Two recognizers and a plain processor, one epoch each."""
     out = tmp_path_factory.mktemp("zoo")
     shared = ["--data", prepared, "--epochs", 1, "--threads", 1, "--device", "cpu"]
     for arch in ("mobilenet_v3_small", "shufflenet_v2_x0_5"):

@@ -60,6 +60,15 @@ def test_seeds_are_averaged_with_students_interval(tmp_path):
     assert found.difference_high == pytest.approx(35 + 12.706 * 5, abs=0.01)
 
 
+def test_without_a_baseline_there_is_no_p(tmp_path):
+    paths = [
+        write_evaluation(tmp_path / str(seed), "ra", {"r18": "0011"}, psnr=20.0 + seed, seed=seed)
+        for seed in (0, 1, 2)
+    ]
+    found = row(score(load(paths)), "ra", "r18")
+    assert found.seeds == 3 and found.psnr == 21 and np.isnan(found.p) and np.isnan(found.p_holm)
+
+
 def test_the_baseline_may_be_another(evaluated):
     table = score(evaluated, lambda labels: {**labels, "p_model": "ra", "lambda": 0.1})
     assert np.isnan(row(table, "plain", "r18").difference)  # plain has another training R

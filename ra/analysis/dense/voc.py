@@ -1,6 +1,6 @@
-"""Images with boxes from a PASCAL VOC tree (VOCdevkit), as batches for P and for detectors.
+"""Images with boxes from a PASCAL VOC tree (VOCdevkit), as batches for processors and detectors.
 
-A tree has ``VOC2007/ImageSets/Main/SET.txt`` (an image's name a line), ``Annotations/NAME.xml`` and
+A tree has ``VOC2007/ImageSets/Main/SET.txt`` (one image name a line), ``Annotations/NAME.xml`` and
 ``JPEGImages/NAME.jpg`` (or .png). Source: Everingham et al., The PASCAL VOC Development Kit.
 """
 
@@ -107,9 +107,9 @@ class VocImages:
     @property
     def digest(self) -> str:
         """sha256 of names, boxes and size."""
-        both = zip(self.files, self.annotations, strict=True)
-        told = [(file.name, one.boxes.tolist(), one.names) for file, one in both]
-        return hashlib.sha256(repr([self.side, told]).encode()).hexdigest()
+        pairs = zip(self.files, self.annotations, strict=True)
+        content = [(file.name, one.boxes.tolist(), one.names) for file, one in pairs]
+        return hashlib.sha256(repr([self.side, content]).encode()).hexdigest()
 
     def load(self, index: int) -> tuple[np.ndarray, dict[str, Tensor]]:
         """uint8 (side, side, 3) and boxes (n, 4; pixels), labels (n, from 1; 0 is background)
@@ -117,7 +117,7 @@ class VocImages:
         try:
             image = Image.fromarray(read_image(self.files[index]))
         except BadImage as error:
-            raise UserError(f"{self.files[index]} {error}; mend or remove it") from None
+            raise UserError(f"{self.files[index]} {error}; replace or remove it") from None
         scale = self.side / max(image.size)
         size = [max(1, round(length * scale)) for length in image.size]
         square = np.zeros((self.side, self.side, 3), np.uint8)
@@ -141,7 +141,7 @@ def _image_names(path: Path) -> list[str]:
         raise UserError(f"{path}: names no image")
     for name in names:
         if "/" in name or name.startswith("."):
-            raise UserError(f"{path}: '{name}' is no image's name")
+            raise UserError(f"{path}: '{name}' is not the name of an image")
     return names
 
 
@@ -173,7 +173,7 @@ class DetectionBatch(NamedTuple):
 
 
 class DetectionCrops:
-    """Whole images of a VOC tree, degraded: for detection what ``Crops`` is for classification.
+    """Whole images of a VOC tree, degraded; ``ra.data.splits.Crops`` is its like for classes.
 
     Keys are (seed, epoch, index); training flips half of the images, boxes included.
     """

@@ -262,7 +262,7 @@ def test_a_path_leads_to_a_label_or_to_none():
         assert follow(found, path) is None
 
 
-def test_what_was_asked_is_never_sent_again(server, tmp_path):
+def test_what_has_an_answer_is_never_sent_again(server, tmp_path):
     first = AnswerCache(endpoint(server), tmp_path)
     assert first.labels([b"1", b"2", b"1"]) == ["cat", "cat", "cat"] and first.sent == 2
     server.script = [(200, {}, {"labels": [{"name": "dog"}]})]
@@ -334,7 +334,7 @@ def test_a_program_that_is_not_there_is_named():
         Command(("program",))
 
 
-def test_a_changed_program_or_model_is_asked_anew(tmp_path):
+def test_a_changed_program_or_model_gets_the_images_again(tmp_path):
     path = program(tmp_path, "for f in files: print('old')")
     box = Command((sys.executable, str(path), "{files}"))
     assert AnswerCache(box, tmp_path / "kept").labels([b"1"]) == ["old"]

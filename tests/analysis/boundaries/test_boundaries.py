@@ -246,7 +246,7 @@ def test_the_error_rate_is_held_where_pairs_share_recognizers():
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Two R's and two P's of an untrained experiment."""
+    """Two recognizers and two processors of an untrained experiment."""
     place = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
     for arch in ("mobilenet_v3_small", "shufflenet_v2_x0_5"):

@@ -54,14 +54,14 @@ def test_too_few_classes_have_no_halves(prepared, tmp_path):
         split_classes(prepared, tmp_path, 0)
 
 
-def test_an_r_of_one_half_cannot_judge_the_other(whole, tmp_path, capsys):
+def test_a_recognizer_of_one_half_cannot_evaluate_the_other(whole, tmp_path, capsys):
     split_classes(whole, tmp_path, 0)
     sizes = ["--epochs", 1, "--threads", 1, "--device", "cpu", "--arch", "shufflenet_v2_x0_5"]
     train = ["train-recognizer", "--data", tmp_path / "A/data", "--save-dir", tmp_path / "R"]
     assert main([str(part) for part in (*train, *sizes)]) == 0
-    judge = ["evaluate", "--data", tmp_path / "B/data", "--task", "dn", "--model-sr", "none"]
-    judge += ["--recognizers", tmp_path / "R/recognizer.safetensors", "--save-dir", tmp_path / "x"]
-    assert main([str(part) for part in judge]) == 1
+    words = ["evaluate", "--data", tmp_path / "B/data", "--task", "dn", "--model-sr", "none"]
+    words += ["--recognizers", tmp_path / "R/recognizer.safetensors", "--save-dir", tmp_path / "x"]
+    assert main([str(part) for part in words]) == 1
     assert "knows 3 classes, which are not the 2 of" in capsys.readouterr().err
 
 
@@ -69,13 +69,13 @@ def test_the_table_has_a_row_per_p_and_both_halves_beside_each_other(tmp_path):
     def trained_on(half):
         return [
             write_evaluation(
-                tmp_path / half / name / judge,
+                tmp_path / half / name / other,
                 name,
                 {"r18": "0000000001" if name == "plain" else hits},
-                dataset=f"five-{judge}",
+                dataset=f"five-{other}",
             )
             for name in ("plain", "ra")
-            for judge, hits in (("A", "0000001111"), ("B", "0000000011"))
+            for other, hits in (("A", "0000001111"), ("B", "0000000011"))
         ]
 
     write_categories({half: trained_on(half) for half in "AB"}, tmp_path / "out")

@@ -6,7 +6,7 @@ import torch
 from torchmetrics.detection import MeanAveragePrecision
 
 from ra.analysis.dense.average_precision import _class_precision, coco_map, voc_map
-from ra.evaluation.statistics import resamples, jackknife, leave_out
+from ra.evaluation.statistics import jackknife, leave_out, resamples
 
 BOX, FAR = [0.0, 0.0, 10.0, 10.0], [50.0, 50.0, 60.0, 60.0]
 

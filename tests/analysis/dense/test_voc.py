@@ -112,7 +112,7 @@ def test_what_is_missing_is_named(tree):
 @pytest.mark.parametrize("name", ["../../../etc/passwd", ".hidden"])
 def test_an_image_name_cannot_lead_out_of_the_tree(tree, name):
     (tree / "VOC2007/ImageSets/Main/trainval.txt").write_text(name + "\n")
-    with pytest.raises(UserError, match="is no image's name"):
+    with pytest.raises(UserError, match="is not the name of an image"):
         VocImages(tree, ["VOC2007/trainval"], 40)
 
 
