@@ -3,7 +3,6 @@ processed images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -23,21 +22,21 @@ from ra.errors import UserError
 from ra.registry import NO_RECOGNIZER
 from ra.reporting.names import p_model_title
 from ra.reporting.plots import panels, save
+from ra.settings.analysis_commands import Extras
 
 
-def write_extras(groups: Sequence[tuple[str, Sequence[Path]]], out: Path) -> None:
+def write_extras(o: Extras) -> None:
     """Write extras.csv, .md and .png.
 
-    Args:
-        groups: (name, evaluations). A processor is compared with the plain one of its task and
-            group, and with the recognition-aware one that is named first; a plain one with that of
-            the first group.
+    A processor is compared with the plain one of its task and group, and with the
+    recognition-aware one that is named first; a plain one with that of the first group.
     """
-    for name, paths in groups:
+    known = []
+    for name, *paths in o.group:
         if not paths:
             raise UserError(f"--group {name}: no evaluation.csv behind the name")
-    known = [one for name, paths in groups for one in load(paths, group=name)]
-    first = groups[0][0]
+        known += load(map(Path, paths), group=name)
+    first = o.group[0][0]
     aware = next((labels for labels, _ in known if labels["p_model"] == "ra"), None)
 
     def plain(labels: Labels) -> Labels:
@@ -52,8 +51,8 @@ def write_extras(groups: Sequence[tuple[str, Sequence[Path]]], out: Path) -> Non
     table = score(known, plain)
     over_ra = score(known, ra)[["difference", "difference_low", "difference_high", "p", "p_holm"]]
     table = table.join(over_ra.add_prefix("ra_"))
-    write_scores(table, _readable(table), out / "extras.csv")
-    _draw(table, out / "extras.png")
+    write_scores(table, _readable(table), o.save_dir / "extras.csv")
+    _draw(table, o.save_dir / "extras.png")
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:

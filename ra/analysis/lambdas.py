@@ -13,17 +13,18 @@ from ra.analysis.scores import OTHERS, QUALITY, load, score, shown, shown_p, spr
 from ra.errors import UserError
 from ra.reporting.names import p_model_order, p_model_title
 from ra.reporting.plots import panels, save
+from ra.settings.analysis_commands import LambdaSweep
 
 KEYS = ["task", "p_model", "lambda"]
 UNITS = {"psnr": "PSNR, dB", "ssim": "SSIM"}
 
 
-def write_lambdas(evaluations: Sequence[Path], training_r: str, out: Path) -> None:
+def write_lambdas(o: LambdaSweep) -> None:
     """Write lambdas.csv, .md and .png: accuracy against image quality.
 
     Accuracy is that of the training recognizer, and the mean of the others.
     """
-    known = load(evaluations)
+    known, training_r = load(o.evaluations), o.training_r
     if not any(f"{training_r}:top1" in images for _, images in known):
         raise UserError(f"--training-r: {training_r} is in no evaluation; add it to --recognizers")
     table = score(known, training_r=training_r)
@@ -32,8 +33,8 @@ def write_lambdas(evaluations: Sequence[Path], training_r: str, out: Path) -> No
         table[f"pareto_{name}"] = False
         for _, rows in table.groupby(["task", "evaluation_r"]):
             table.loc[rows.index, f"pareto_{name}"] = pareto(rows.top1, rows[name])
-    write_scores(table, _readable(table, training_r), out / "lambdas.csv")
-    _draw(table, training_r, out / "lambdas.png")
+    write_scores(table, _readable(table, training_r), o.save_dir / "lambdas.csv")
+    _draw(table, training_r, o.save_dir / "lambdas.png")
 
 
 def _order(column: pd.Series) -> pd.Series:

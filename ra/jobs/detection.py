@@ -1,10 +1,10 @@
-"""The detection commands: scenes, a detector, processors trained through it, their tables."""
+"""`ra train-detector` and `ra train-through-detector`."""
 
 from __future__ import annotations
 
 import torch
 
-from ra.analysis.dense.detection import (
+from ra.analysis.dense.detector import (
     DetectionAware,
     DetectorTraining,
     build_detector,
@@ -19,13 +19,6 @@ from ra.models.processors import build_processor
 from ra.registry import NO_RECOGNIZER
 from ra.settings import analysis_commands as commands
 from ra.training.objectives import Plain, canonical_mode
-
-
-def compose_scenes(o: commands.ComposeDetection) -> None:
-    """Write a VOC tree composed of the embedded photographs."""
-    from ra.analysis.dense.composed import compose
-
-    compose(o.save_dir, o.side, o.train, o.val, o.seed, o.split)
 
 
 def train_detector(o: commands.TrainDetector) -> None:
@@ -80,17 +73,3 @@ def train_through_detector(o: commands.TrainThroughDetector) -> None:
         fixed=(detector,),
     )
     run_training(job, o.schedule, o.runtime, o.save_dir)
-
-
-def evaluate_detection(o: commands.EvaluateDetection) -> None:
-    """Measure the mAP of a detector on the output of processors."""
-    from ra.analysis.dense.evaluate import evaluate_detection as evaluate
-
-    evaluate(o.data, o.sets, o.detector, o.models, o.batch, o.runtime, o.save_dir)
-
-
-def tables(o: commands.DetectionTable) -> None:
-    """Tabulate the transfer between classifiers and a detector."""
-    from ra.analysis.dense.table import write_detection_tables
-
-    write_detection_tables(o.detections, o.evaluations, o.save_dir)

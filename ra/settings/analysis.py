@@ -55,7 +55,7 @@ class BlackBoxService(Settings):
         min_length=1,
     )
     classes: Path | None = setting(None, "YAML file: answer -> class name", metavar="FILE")
-    judged: Int = setting(60, "images on the sheet for people", ge=0)
+    sheet_images: Int = setting(60, "images on the sheet for people", ge=0)
     seed: Int = setting(0, "draws images and the order of the sheet", ge=0)
 
 

@@ -122,7 +122,7 @@ class BlackBoxSheet(Command):
 
     sheet: Path = files("sheet.csv, filled in")
     key: Path = files("key.csv beside it")
-    save_dir: Path = save_dir("for judged.csv and judged.md")
+    save_dir: Path = save_dir("for preferences.csv and preferences.md")
 
 
 class PredictLabel(Command):

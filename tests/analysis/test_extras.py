@@ -7,6 +7,7 @@ from helpers import write_evaluation
 from ra.analysis.extras import write_extras
 from ra.cli import main
 from ra.models.checkpoints import load_recognizer, read_header
+from ra.settings.analysis_commands import Extras
 
 
 def call(*arguments):
@@ -21,17 +22,15 @@ def test_rows_are_compared_with_their_groups_plain_and_plain_with_the_first_grou
         ("second", "ra"): "0000001111",
     }
     groups = [
-        (
-            group,
-            [
-                write_evaluation(tmp_path / group / p_model, p_model, {"r18": hits})
-                for (name, p_model), hits in answers.items()
-                if name == group
-            ],
-        )
+        [group]
+        + [
+            str(write_evaluation(tmp_path / group / p_model, p_model, {"r18": hits}))
+            for (name, p_model), hits in answers.items()
+            if name == group
+        ]
         for group in ("first", "second")
     ]
-    write_extras(groups, tmp_path / "out")
+    write_extras(Extras(group=groups, save_dir=tmp_path / "out"))
     table = pd.read_csv(tmp_path / "out/extras.csv").set_index(["group", "p_model"])
     assert table.difference.dropna().to_dict() == {
         ("first", "ra"): 10,
@@ -44,9 +43,9 @@ def test_rows_are_compared_with_their_groups_plain_and_plain_with_the_first_grou
 
 def test_what_trains_p_otherwise_is_also_compared_with_ra(tmp_path):
     answers = {"plain": "0000000001", "ra": "0000000011", "perceptual": "0000011111"}
-    paths = [write_evaluation(tmp_path / p, p, {"r18": hits}) for p, hits in answers.items()]
+    paths = [str(write_evaluation(tmp_path / p, p, {"r18": hits})) for p, hits in answers.items()]
     both = write_evaluation(tmp_path / "both", "ra", {"r18": "0000001111"}, training_r="r18+b")
-    write_extras([("first", [*paths, both])], tmp_path / "out")
+    write_extras(Extras(group=[("first", *paths, str(both))], save_dir=tmp_path / "out"))
     table = pd.read_csv(tmp_path / "out/extras.csv").set_index(["p_model", "training_r"])
     assert table.ra_difference.dropna().to_dict() == {
         ("perceptual", "r18"): 30,

@@ -7,6 +7,7 @@ from helpers import write_evaluation
 
 from ra.analysis.lambdas import pareto, write_lambdas
 from ra.errors import UserError
+from ra.settings.analysis_commands import LambdaSweep
 
 # lambda: (PSNR, answers of the training R, answers of the other)
 SWEEP = {
@@ -14,6 +15,10 @@ SWEEP = {
     0: (20.0, "0000011111", "0000000111"),
     0.001: (21.0, "0001111111", "0000000111"),
 }
+
+
+def sweep(evaluations, training_r, out) -> None:
+    write_lambdas(LambdaSweep(evaluations=evaluations, training_r=training_r, save_dir=out))
 
 
 @pytest.fixture
@@ -45,7 +50,7 @@ def test_what_was_not_measured_is_no_pareto_point():
 
 
 def test_rows_go_by_lambda_and_plain_is_its_zero(evaluations, tmp_path):
-    write_lambdas(evaluations, "r18", tmp_path / "out")
+    sweep(evaluations, "r18", tmp_path / "out")
     table = pd.read_csv(tmp_path / "out/lambdas.csv").query("evaluation_r == 'r18'")
     assert table["lambda"].tolist() == [0, 0.001, 0.01]
     assert table.difference.tolist()[1:] == [20, 40]
@@ -53,7 +58,7 @@ def test_rows_go_by_lambda_and_plain_is_its_zero(evaluations, tmp_path):
 
 
 def test_the_table_shows_the_training_r_and_the_mean_of_the_others(evaluations, tmp_path):
-    write_lambdas(evaluations, "r18", tmp_path / "out")
+    sweep(evaluations, "r18", tmp_path / "out")
     lines = (tmp_path / "out/lambdas.md").read_text().splitlines()
     assert len(lines) == 5
     assert "r18 (training R)" in lines[0] and "mean of others" in lines[0]
@@ -63,4 +68,4 @@ def test_the_table_shows_the_training_r_and_the_mean_of_the_others(evaluations, 
 
 def test_a_training_recognizer_without_evaluation_is_named(evaluations, tmp_path):
     with pytest.raises(UserError, match="--training-r: vgg11 is in no evaluation"):
-        write_lambdas(evaluations, "vgg11", tmp_path / "out")
+        sweep(evaluations, "vgg11", tmp_path / "out")

@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ra.errors import UserError
+from ra.settings.analysis import BlackBoxService
 
 RETRIED = (408, 425, 429, 500, 502, 503, 504)
 LARGEST = 1_000_000  # bytes of an answer
@@ -33,48 +34,37 @@ class Endpoint:
     """An HTTP endpoint that takes one image a request and answers JSON.
 
     Attributes:
-        url: where to POST.
-        label_path: keys and list positions down to the label, joined by dots: ``labels.0.name``.
-        key_env: environment variable with the key; None where no key is needed.
-        key_header, key_prefix: the header that carries the key, and what stands before it.
-        body: JSON text in which ``"{image}"`` becomes the PNG in base64; None sends the PNG itself.
-        field: name of a multipart form field for the PNG; excludes ``body``.
-        per_second: requests a second, at most.
-        timeout_s: for the whole of a request, from the connection to the last byte.
-        retries: how often a request is repeated after a timeout, a lost connection or an answer
-            408, 425, 429 or 5xx; waits 1, 2, 4, … times ``backoff_s``, or what Retry-After says.
+        settings: address, key, format and limits. A timeout covers the whole of a request, from
+            the connection to the last byte. After one, a lost connection or an answer 408, 425,
+            429 or 5xx the request is repeated.
+        backoff_s: pauses before that are 1, 2, 4, … times this, or what Retry-After says.
     """
 
-    url: str
-    label_path: str
-    key_env: str | None = None
-    key_header: str = "Authorization"
-    key_prefix: str = "Bearer "
-    body: str | None = None
-    field: str | None = None
-    per_second: float = 5.0
-    timeout_s: float = 30.0
-    retries: int = 6
+    settings: BlackBoxService
     backoff_s: float = 1.0
 
     def __post_init__(self) -> None:
-        place = urlsplit(self.url)
+        o = self.settings
+        place = urlsplit(o.url)
         if place.scheme not in ("http", "https") or not place.hostname:
-            raise UserError(f"--url: '{self.url}' is no http(s) address")
+            raise UserError(f"--url: '{o.url}' is no http(s) address")
         if place.username or place.password:
             raise UserError("--url: holds a user name or password; name their variable: --key-env")
         local = place.hostname in ("localhost", "127.0.0.1", "::1")
-        if self.key_env and place.scheme == "http" and not local:
+        if o.key_env and place.scheme == "http" and not local:
             raise UserError(f"--url: {place.hostname} would get the key unencrypted; use https")
-        if self.body and self.field:
+        if not o.label_path:
+            raise UserError("--label-path: needed with --url; where the label is in the answer")
+        if o.body and o.field:
             raise UserError("--body and --field: an image is sent in one way; give one of them")
-        if self.body and '"{image}"' not in self.body:
+        if o.body and '"{image}"' not in o.body:
             raise UserError('--body: holds no "{image}" that the picture could replace')
 
     @property
     def identity(self) -> str:
         """What an answer depends on beside the image."""
-        return json.dumps(["http", self.url, self.label_path, self.body, self.field])
+        o = self.settings
+        return json.dumps(["http", o.url, o.label_path, o.body, o.field])
 
     def classify(self, images: Sequence[bytes]) -> Iterator[Answer]:
         """The label of each PNG; None where the answer holds none.
@@ -89,7 +79,7 @@ class Endpoint:
 
         def sign(request):
             if key:
-                request.headers[self.key_header] = self.key_prefix + key
+                request.headers[self.settings.key_header] = self.settings.key_prefix + key
             return request
 
         with requests.Session() as session:
@@ -98,72 +88,77 @@ class Endpoint:
             due = time.monotonic()
             for png in images:
                 time.sleep(max(0.0, due - time.monotonic()))
-                due = time.monotonic() + 1 / self.per_second
+                due = time.monotonic() + 1 / self.settings.per_second
                 yield self._label(*self._answer(session, png), key)
 
     def _key(self) -> str | None:
-        if not self.key_env:
+        if not self.settings.key_env:
             return None
-        if not os.environ.get(self.key_env):
-            raise UserError(f"environment variable {self.key_env}: not set; it holds the key")
-        return os.environ[self.key_env]
+        if not os.environ.get(self.settings.key_env):
+            raise UserError(
+                f"environment variable {self.settings.key_env}: not set; it holds the key"
+            )
+        return os.environ[self.settings.key_env]
 
     def _answer(self, session, png: bytes) -> tuple[int, bytes]:
         """(status, body) of the first answer that a retry would not change."""
         from requests import RequestException
         from urllib3.exceptions import HTTPError
 
-        for number in range(self.retries + 1):
+        for number in range(self.settings.retries + 1):
             pause = min(self.backoff_s * 2**number, 120)
             try:
-                status, wanted, body = within(self.timeout_s, self._post, session, png)
+                status, wanted, body = within(self.settings.timeout, self._post, session, png)
                 if status not in RETRIED:
                     return status, body
                 trouble, pause = f"answers {status}", wanted or pause
             except (RequestException, HTTPError, TimeoutError, ValueError, OverflowError) as error:
                 trouble = type(error).__name__
-            if number < self.retries:
+            if number < self.settings.retries:
                 time.sleep(pause)
-        raise UserError(
-            f"{self.url}: {trouble}; gave up after {self.retries + 1} tries; answers so far are "
-            "kept, run it again"
-        )
+        tries = f"gave up after {self.settings.retries + 1} tries"
+        raise self._error(f"{trouble}; {tries}; answers so far are kept, run it again")
+
+    def _error(self, text: str) -> UserError:
+        return UserError(f"{self.settings.url}: {text}")
 
     def _post(self, session, png: bytes) -> tuple[int, float | None, bytes]:
         """(status, seconds that Retry-After demands, body) of one request."""
         from urllib3.util import Retry
 
         # A redirect could carry the key to another host.
-        options = {"timeout": self.timeout_s, "allow_redirects": False, "stream": True}
-        with session.post(self.url, **options, **self._content(png)) as answer:
+        options = {"timeout": self.settings.timeout, "allow_redirects": False, "stream": True}
+        with session.post(self.settings.url, **options, **self._content(png)) as answer:
             wanted = Retry(retry_after_max=600).get_retry_after(answer)
             # Bounded after decompression too.
             return answer.status_code, wanted, answer.raw.read(LARGEST + 1, decode_content=True)
 
     def _content(self, png: bytes) -> dict[str, Any]:
-        if self.field:
-            return {"files": {self.field: ("image.png", png, "image/png")}}
-        kind, data = "image/png", png
-        if self.body:
-            text = base64.b64encode(png).decode()
-            kind, data = "application/json", self.body.replace('"{image}"', f'"{text}"').encode()
-        return {"data": data, "headers": {"Content-Type": kind}}
+        o = self.settings
+        if o.field:
+            return {"files": {o.field: ("image.png", png, "image/png")}}
+        if not o.body:
+            return {"data": png, "headers": {"Content-Type": "image/png"}}
+        data = o.body.replace('"{image}"', f'"{base64.b64encode(png).decode()}"').encode()
+        return {"data": data, "headers": {"Content-Type": "application/json"}}
 
     def _label(self, status: int, body: bytes, key: str | None) -> Answer:
         text = body.decode(errors="replace")
         text = text.replace(key, "***") if key else text  # before anything is cut or stored
         shown = "".join(c if c.isprintable() else " " for c in text[:160])
         if status != 200:
-            raise UserError(f"{self.url}: answers {status} ({shown})")
+            raise self._error(f"answers {status} ({shown})")
         if len(body) > LARGEST:
-            raise UserError(f"{self.url}: answers more than {LARGEST:,} bytes ({shown})")
+            raise self._error(f"answers more than {LARGEST:,} bytes ({shown})")
         try:
-            label = follow(json.loads(text), self.label_path)
+            label = follow(json.loads(text), self.settings.label_path)
             (label or "").encode()
         except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold and no file can
-            raise UserError(f"{self.url}: answers a label that is no text ({shown})") from None
+            raise UserError(
+                f"{self.settings.url}: answers a label that is no text ({shown})"
+            ) from None
         except (ValueError, RecursionError):
-            raise UserError(f"{self.url}: answers no JSON ({shown})") from None
+            raise self._error(f"answers no JSON ({shown})") from None
         return label
 
 

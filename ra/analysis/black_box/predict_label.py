@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -13,25 +12,25 @@ from ra.data.images import BadImage, read_image
 from ra.errors import UserError
 from ra.models.checkpoints import load_recognizer
 from ra.models.recognizers import freeze
-from ra.runtime.devices import placed
+from ra.runtime.devices import placed, use_device
+from ra.settings.analysis_commands import PredictLabel
 
 
 @torch.inference_mode()
-def predict_labels(recognizer: Path, files: Sequence[Path], where, batch: int = 100) -> list[str]:
-    """The predicted class name of each image file; neighbours of one size share a batch.
+def predict_label(o: PredictLabel, batch: int = 100) -> None:
+    """Print the predicted class name of each image file; neighbours of one size share a batch.
 
     Raises:
         UserError: an image that cannot be read.
     """
-    network = placed(freeze(load_recognizer(recognizer)), where)
-    names = []
-    for begin in range(0, len(files), batch):
-        read = map(_read, files[begin : begin + batch])
-        for _, same in groupby(read, key=lambda image: image.shape):
-            images = torch.from_numpy(np.stack(list(same))).permute(0, 3, 1, 2).to(where)
-            labels = network(images.float() / 255).argmax(1).tolist()
-            names += [network.stored["classes"][label] for label in labels]
-    return names
+    with use_device(o.machine) as where:
+        recognizer = placed(freeze(load_recognizer(o.recognizer)), where)
+        for begin in range(0, len(o.files), batch):
+            read = map(_read, o.files[begin : begin + batch])
+            for _, same in groupby(read, key=lambda image: image.shape):
+                images = torch.from_numpy(np.stack(list(same))).permute(0, 3, 1, 2).to(where)
+                for label in recognizer(images.float() / 255).argmax(1).tolist():
+                    print(recognizer.stored["classes"][label])
 
 
 def _read(file: Path) -> np.ndarray:

@@ -15,6 +15,7 @@ from ra.errors import UserError
 from ra.evaluation.statistics import accuracy
 from ra.files import atomic, write_csv
 from ra.reporting.tables import write_markdown
+from ra.settings.analysis_commands import BlackBoxSheet
 
 MAGNIFIED = 256  # least side of a picture for people, pixels
 VERDICTS = ("1", "2", "both", "neither")
@@ -124,8 +125,8 @@ def preferences(verdicts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def run_sheet(sheet: Path, key: Path, save_dir: Path) -> None:
+def run_sheet(o: BlackBoxSheet) -> None:
     """Write preferences.csv and preferences.md from a filled sheet."""
-    table = preferences(read_sheet(sheet, key))
-    write_csv(save_dir / "preferences.csv", table)
-    write_markdown(table, save_dir / "preferences.md", floatfmt=".3g")
+    table = preferences(read_sheet(o.sheet, o.key))
+    write_csv(o.save_dir / "preferences.csv", table)
+    write_markdown(table, o.save_dir / "preferences.md", floatfmt=".3g")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from ra.files import write_csv
 from ra.progress import Progress
 from ra.reporting.tables import write_markdown
 from ra.runtime.devices import use_device
-from ra.settings.shared import Machine, Source
+from ra.settings.analysis_commands import BlackBox
 
 KINDS = {"clean": "clean", "no_processing": "no processing", "plain": "plain", "ra": "RA"}
 KEYS = ["task", "training_r", "lambda"]
@@ -37,38 +38,16 @@ def png(image: Tensor) -> bytes:
     return stream.getvalue()
 
 
-def run_black_box(
-    source: Source,
-    plain: Sequence[Path],
-    aware: Sequence[Path],
-    box: Endpoint | Command,
-    images: int,
-    against: Sequence[str],
-    classes: Path | None,
-    items: int,
-    seed: int,
-    machine: Machine,
-    cache: Path,
-    save_dir: Path,
-) -> None:
-    """Write answers.csv, agreement.csv, agreement.md and the sheet for people.
-
-    Args:
-        plain, aware: processors, pair by pair: of one task each.
-        images: validation images, drawn by ``seed``.
-        against: what an answer is compared with: the ``label``, or the answer to the ``clean``
-            image.
-        classes: YAML that maps answers to class names; None takes them for class names.
-        items: images on the sheet, of those where plain and recognition-aware differ.
-        cache: folder of earlier answers.
-    """
-    if len(plain) != len(aware):
-        raise UserError(f"--plain: {len(plain)} files for {len(aware)} of --ra; give them in pairs")
-    split = open_split(**dict(source), split="val")
-    chosen = draw_images(len(split), images, seed)
+def run_black_box(o: BlackBox) -> None:
+    """Write answers.csv, agreement.csv, agreement.md and the sheet for people."""
+    if len(o.plain) != len(o.ra):
+        raise UserError(f"--plain: {len(o.plain)} files for {len(o.ra)} of --ra; give pairs")
+    box = service(o)
+    split = open_split(**dict(o.source), split="val")
+    chosen = draw_images(len(split), o.images, o.seed)
     rows, pictures = [], []
-    with use_device(machine) as where:
-        for pair in zip(aware, plain, strict=True):
+    with use_device(o.machine) as where:
+        for pair in zip(o.ra, o.plain, strict=True):
             headers, task = shared_task(pair, also=["dataset"])
             identity = [headers[0][key] for key in ("task", "recognizer", "lambda")]
             for batch, made in outputs(split, task, [None, *pair[::-1]], chosen, where):
@@ -77,17 +56,27 @@ def run_black_box(
                     name = split.info.classes[split.labels[index]]
                     rows += [[*identity, index, split.paths[index], name, kind] for kind in views]
                     pictures += [png(view[position]) for view in views.values()]
-    known = AnswerCache(box, cache)
-    labels = known.labels(pictures, lambda items: Progress(items, name="black box", unit="image"))
+    cache = AnswerCache(box, o.cache or o.save_dir / "cache")
+    labels = cache.labels(pictures, lambda items: Progress(items, name="black box", unit="image"))
     table = pd.DataFrame(rows, columns=[*KEYS, "index", "path", "label", "kind"])
     table["answer"] = labels
-    table["class"] = as_classes(table.answer, classes)
-    agreeing = agreement(table, against)
-    write_csv(save_dir / "answers.csv", table)
-    write_csv(save_dir / "agreement.csv", agreeing)
-    write_markdown(readable(agreeing), save_dir / "agreement.md")
-    write_sheet(table, pictures, items, seed, save_dir)
-    print(f"{known.sent} images sent, {len(set(pictures)) - known.sent} answers from {cache}")
+    table["class"] = as_classes(table.answer, o.classes)
+    agreeing = agreement(table, o.against)
+    write_csv(o.save_dir / "answers.csv", table)
+    write_csv(o.save_dir / "agreement.csv", agreeing)
+    write_markdown(readable(agreeing), o.save_dir / "agreement.md")
+    write_sheet(table, pictures, o.sheet_images, o.seed, o.save_dir)
+    known = len(set(pictures)) - cache.sent
+    print(f"{cache.sent} images sent, {known} answers from {cache.folder.parent}")
+
+
+def service(o: BlackBox) -> Command | Endpoint:
+    """The program or the endpoint that the settings describe."""
+    if bool(o.url) == bool(o.program):
+        raise UserError("--url and --command: give one of them")
+    if o.program:
+        return Command(tuple(shlex.split(o.program)), o.batch, max(o.timeout, 600.0))
+    return Endpoint(o)
 
 
 def as_classes(answers: pd.Series, mapping: Path | None) -> pd.Series:

@@ -9,19 +9,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ra.analysis.boundaries.survey import Boundaries
+from ra.analysis.boundaries.survey import Surroundings
 from ra.reporting.plots import panels, save
-from ra.settings.analysis import BoundarySurvey
 
 
 def write_planes(
     path: Path,
-    found: dict[str, Boundaries],
+    found: dict[str, Surroundings],
     images: Tensor,
     moved: Tensor,
     labels: Sequence[int],
     classes: Sequence[str],
-    survey: BoundarySurvey,
+    radius: float,
     rows: int = 4,
 ) -> None:
     """PNG: a row per image, a column per recognizer; colours are predicted classes.
@@ -31,6 +30,7 @@ def write_planes(
         moved: RMS distance (N,) of the recognition-aware output, the cross on the horizontal axis.
         labels: class index of each image.
         classes: names of the class indices.
+        radius: half a plane's side, RMS.
         rows: images shown.
     """
     from matplotlib import colormaps
@@ -49,7 +49,7 @@ def write_planes(
         for name, one in found.items():
             plane = next(axes)
             codes = torch.searchsorted(present, one.regions[index]).numpy()
-            extent = [side * survey.radius for side in (-1, 1, -1, 1)]
+            extent = [side * radius for side in (-1, 1, -1, 1)]
             limits = {"vmin": -0.5, "vmax": len(present) - 0.5, "origin": "lower"}
             plane.imshow(codes, cmap=colours, extent=extent, interpolation="nearest", **limits)
             plane.plot(0, 0, "ko", markersize=4)
@@ -63,7 +63,7 @@ def write_planes(
     save(figure, path)
 
 
-def _varied(found: dict[str, Boundaries], labels: Sequence[int]) -> list[int]:
+def _varied(found: dict[str, Surroundings], labels: Sequence[int]) -> list[int]:
     """Images by the number of classes on their planes, those with different labels first.
 
     A plane of one colour shows no boundary.

@@ -26,8 +26,8 @@ GRADIENT_BATCH = 32  # images whose gradients are taken at once: a few GB at 224
 
 
 @dataclass(frozen=True)
-class Boundaries:
-    """The decision boundaries of one recognizer around N images.
+class Surroundings:
+    """The predictions of one recognizer around N images.
 
     Attributes:
         regions: predicted class on each plane, (N, grid, grid); rows go along the random
@@ -106,15 +106,14 @@ def survey_recognizers(
     aware: Tensor,
     label: Tensor,
     survey: BoundarySurvey,
-    planes: int,
     progress: Callable = lambda items: items,
-) -> dict[str, Boundaries]:
+) -> dict[str, Surroundings]:
     """The boundaries of every recognizer around the same images, along the same directions.
 
     Args:
         training_r: the recognizer whose loss gives the direction ``gradient``.
         plain, aware: outputs of the plain and the recognition-aware processor, (N, 3, H, W).
-        planes: planes are sampled around the first so many images (they are the costly part).
+        survey: its planes are sampled around the first images (they are the costly part).
     """
     shared = {
         "ra": unit(aware - plain),
@@ -123,8 +122,8 @@ def survey_recognizers(
     }
     found = {}
     for name, recognizer in progress(recognizers.items()):
-        planes_of = zip(plain[:planes], shared["ra"], shared["random"], strict=False)
-        found[name] = Boundaries(
+        planes_of = zip(plain[: survey.planes], shared["ra"], shared["random"], strict=False)
+        found[name] = Surroundings(
             torch.stack([regions(recognizer, *plane, survey) for plane in planes_of]).cpu(),
             {d: distances(recognizer, plain, shared[d], survey).cpu() for d in DIRECTIONS},
             F.normalize(loss_gradient(recognizer, plain, label).flatten(1), dim=1).cpu(),
@@ -132,7 +131,7 @@ def survey_recognizers(
     return found
 
 
-def similarities(found: dict[str, Boundaries], seed: int = 0) -> pd.DataFrame:
+def similarities(found: dict[str, Surroundings], seed: int = 0) -> pd.DataFrame:
     """One row per pair of recognizers and measure: r_a, r_b, measure, value, low, high, n (images).
 
     region_agreement is a percentage of a plane's points, distance_rho_* Spearman's coefficient

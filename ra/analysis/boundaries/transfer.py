@@ -18,6 +18,7 @@ from ra.files import write_csv, write_text
 from ra.registry import NO_RECOGNIZER
 from ra.reporting.plots import panels, save
 from ra.reporting.significance import recognizers_in
+from ra.settings.analysis_commands import BoundariesTable
 
 AXES = {
     "region_agreement": "agreement of regions (%)",
@@ -134,25 +135,25 @@ def relabelled(table: pd.DataFrame, rounds: int, seed: int = 0) -> np.ndarray:
     return np.array(orders, int).reshape(-1, len(cells))
 
 
-def write_transfer(pairs: Sequence[Path], evaluations: Sequence[Path], out: Path) -> None:
-    """Write transfer.csv, correlation.csv, boundaries.md and scatter.png into ``out``."""
+def write_transfer(o: BoundariesTable) -> None:
+    """Write transfer.csv, correlation.csv, boundaries.md and scatter.png."""
     try:
-        similar = pd.concat([pd.read_csv(path, dtype={"training_r": str}) for path in pairs])
+        similar = pd.concat([pd.read_csv(path, dtype={"training_r": str}) for path in o.pairs])
     except (OSError, ValueError) as error:
         raise UserError(f"--pairs: cannot be read ({error})") from None
-    table = similarity_and_gain(similar, transfer_gains(evaluations))
+    table = similarity_and_gain(similar, transfer_gains(o.evaluations))
     if table.empty:
         raise UserError("--pairs and --evaluations: no pair of recognizers is in both")
     related = correlations(table)
-    write_csv(out / "transfer.csv", table, float_format="%.4f")
-    write_csv(out / "correlation.csv", related, float_format="%.4f")
+    write_csv(o.save_dir / "transfer.csv", table, float_format="%.4f")
+    write_csv(o.save_dir / "correlation.csv", related, float_format="%.4f")
     readable = table[["task", "training_r", "evaluation_r", *AXES]].copy()
     readable["gain (points, 95 %)"] = shown(table, "gain", sign="+")
     readable["n"] = table.n
     tests = related.assign(p=shown_p(related), p_holm=shown_p(related, "p_holm"))
     parts = [f.to_markdown(index=False, floatfmt=".3f") for f in (readable, tests)]
-    write_text(out / "boundaries.md", "\n\n".join(parts) + "\n")
-    write_scatter(out / "scatter.png", table)
+    write_text(o.save_dir / "boundaries.md", "\n\n".join(parts) + "\n")
+    write_scatter(o.save_dir / "scatter.png", table)
 
 
 def write_scatter(path: Path, table: pd.DataFrame) -> None:

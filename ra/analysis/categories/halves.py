@@ -13,28 +13,30 @@ import numpy as np
 
 from ra.data.prepare import COLUMNS, SPLITS, DatasetInfo, read_info, write_row
 from ra.errors import UserError
-from ra.files import atomic, write_json
+from ra.files import atomic, escaped, write_json
+from ra.progress import say
+from ra.settings.analysis_commands import SplitClasses
 
 HALVES = ("A", "B")
 
 
-def split_classes(data: Path, out: Path, seed: int) -> dict[str, list[str]]:
-    """Write the halves A and B of a prepared data set: ``out``/A/data, ``out``/B/data.
+def split_classes(o: SplitClasses) -> None:
+    """Write the halves A and B of a prepared data set: A/data and B/data in ``save_dir``.
 
     Each is a prepared data set with half of the classes (A has one more where their number is
-    odd), and shares the pixels of the whole one. ``out``/halves.json lists the classes of each.
+    odd), and shares the pixels of the whole one. halves.json lists the classes of each.
     """
-    info = read_info(data)
+    info = read_info(o.data)
     if len(info.classes) < 4:
-        raise UserError(f"{data}: has {len(info.classes)} classes; halves need at least 4")
-    order = np.random.default_rng(seed).permutation(len(info.classes))
+        raise UserError(f"{o.data}: has {len(info.classes)} classes; halves need at least 4")
+    order = np.random.default_rng(o.seed).permutation(len(info.classes))
     middle = -(-len(order) // 2)
     parts = zip(HALVES, (order[:middle], order[middle:]), strict=True)
     halves = {half: sorted(info.classes[label] for label in labels) for half, labels in parts}
     for half, classes in halves.items():
-        _write_half(data, info, half, classes, out / half / "data")
-    write_json(out / "halves.json", {"seed": seed, "data_digest": info.digest, **halves})
-    return halves
+        _write_half(o.data, info, half, classes, o.save_dir / half / "data")
+        say(escaped(f"{half}: {', '.join(classes)}"))
+    write_json(o.save_dir / "halves.json", {"seed": o.seed, "data_digest": info.digest, **halves})
 
 
 def _write_half(data: Path, info: DatasetInfo, half: str, classes: list[str], out: Path) -> None:

@@ -3,7 +3,6 @@ evaluated by a recognizer of the other (method.md, "Further experiments", 3)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +12,19 @@ from ra.analysis.categories.halves import HALVES
 from ra.analysis.scores import load, score, shown_scores, spread, write_scores
 from ra.reporting.names import model_names
 from ra.reporting.plots import panels, save
+from ra.settings.analysis_commands import Categories
 
 
-def write_categories(trained_on: dict[str, Sequence[Path]], out: Path) -> None:
+def write_categories(o: Categories) -> None:
     """Write categories.csv, .md and .png from evaluations of processors by half of training."""
     known = [
         ({**labels, "evaluated_on": str(labels["dataset"]).rpartition("-")[2]}, images)
-        for half, paths in trained_on.items()
+        for half, paths in zip(HALVES, (o.trained_on_a, o.trained_on_b), strict=True)
         for labels, images in load(paths, trained_on=half)
     ]
     table = score(known)
-    write_scores(table, _readable(table), out / "categories.csv")
-    _draw(table, out / "categories.png")
+    write_scores(table, _readable(table), o.save_dir / "categories.csv")
+    _draw(table, o.save_dir / "categories.png")
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:

@@ -14,10 +14,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 from torchvision.ops import box_iou
 
-Objects = dict[str, Tensor]
+from ra.analysis.dense.detector import Objects
 
 
 def voc_map(

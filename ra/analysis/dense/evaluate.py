@@ -1,62 +1,49 @@
-"""Evaluates processors with a detector: mean average precision, with intervals."""
+"""``ra evaluate-detection``: mean average precision of a detector on the output of processors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ra.analysis.dense.average_precision import coco_map, voc_map
-from ra.analysis.dense.detection import detect, load_detector
-from ra.analysis.dense.figures import write_detections
+from ra.analysis.dense.boxes import write_boxes
+from ra.analysis.dense.detector import Objects, detect, load_detector
+from ra.analysis.dense.table import title_of
 from ra.analysis.dense.voc import DetectionCrops, VocImages
 from ra.analysis.outputs import shared_task
 from ra.data.splits import loader, validation_keys
 from ra.evaluation.statistics import jackknife, leave_out
-from ra.files import atomic
+from ra.files import write_csv
 from ra.models.checkpoints import load_processor
 from ra.registry import NO_RECOGNIZER
 from ra.runtime.devices import placed, use_device
-from ra.settings.shared import Runtime
+from ra.settings.analysis_commands import EvaluateDetection
 
 PLAIN = "plain"
 KEYS = ["task", "evaluation_r", "trained_on", "p_model", "lambda", "training_r", "seed"]
 
 
-def evaluate_detection(
-    root: Path,
-    sets: Sequence[str],
-    detector_file: Path,
-    models: Sequence[Path],
-    batch: int,
-    runtime: Runtime,
-    save_dir: Path,
-) -> None:
-    """Evaluate processors of one task with a detector; write detection.csv and detections.png.
+def evaluate_detection(o: EvaluateDetection) -> None:
+    """Write detection.csv and detections.png.
 
-    There are rows for the clean images and for no processing as well.
-
-    Args:
-        batch: images at once.
+    Beside the processors there are rows for the clean images and for no processing.
     """
-    headers, task = shared_task(models)
-    detector = load_detector(detector_file)
-    images = VocImages(root, sets, detector.header["side"], detector.header["classes"])
+    headers, task = shared_task(o.models)
+    detector = load_detector(o.detector)
+    images = VocImages(o.data, o.sets, detector.header["side"], detector.header["classes"])
     crops = DetectionCrops(images, task)
-    with use_device(runtime) as where:
+    with use_device(o.runtime) as where:
         processors = {"no_processing": None}
-        processors |= {str(path): placed(load_processor(path), where) for path in models}
-        batches = loader(crops, validation_keys(len(crops), batch), runtime.workers, where)
-        found, truth = detect(detector, processors, batches, task.scale, where)
-    known = dict(zip(map(str, models), headers, strict=True))
+        processors |= {str(path): placed(load_processor(path), where) for path in o.models}
+        batches = loader(crops, validation_keys(len(crops), o.batch), o.runtime.workers, where)
+        found, truth, shown = detect(detector, processors, batches, task.scale, where)
+    known = dict(zip(map(str, o.models), headers, strict=True))
     shared = {"task": headers[0]["task"], "evaluation_r": f"detector-{detector.header['arch']}"}
     named = {name: {**shared, **_identity(name, known.get(name))} for name in found}
-    table = precision_table(found, truth, named)
-    with atomic(save_dir / "detection.csv") as temporary:
-        table.to_csv(temporary, index=False)
-    write_detections(save_dir / "detections.png", crops, found, named, processors, task.scale)
+    write_csv(o.save_dir / "detection.csv", precision_table(found, truth, named))
+    titles = {name: title_of(identity) for name, identity in named.items()}
+    write_boxes(o.save_dir / "detections.png", shown, found, truth, titles, images.classes)
 
 
 def _identity(name: str, header: dict[str, Any] | None) -> dict[str, Any]:
@@ -66,8 +53,14 @@ def _identity(name: str, header: dict[str, Any] | None) -> dict[str, Any]:
     return dict(zip(KEYS[2:], (header[key] for key in keys), strict=True))
 
 
-def precision_table(found, truth, named: dict[str, dict[str, Any]]) -> pd.DataFrame:
+def precision_table(
+    found: dict[str, list[Objects]], truth: list[Objects], named: dict[str, dict[str, Any]]
+) -> pd.DataFrame:
     """mAP by VOC and by COCO, and the difference to the plain processor of the same data and seed.
+
+    Args:
+        found: detections of every image by name of the processor.
+        named: KEYS by name.
 
     Returns:
         Rows: KEYS, metric (map50, map), value, low, high (%), n (images); where there is a plain

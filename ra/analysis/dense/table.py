@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -14,26 +14,19 @@ from ra.files import write_csv, write_text
 from ra.registry import NO_RECOGNIZER
 from ra.reporting.names import model_names
 from ra.reporting.plots import panels, save
+from ra.settings.analysis_commands import DetectionTable
 
 METRICS = {"map50": "mAP@0.5 (VOC)", "map": "mAP (COCO)"}
 TITLES = {"clean": "clean", "no_processing": "no processing", "plain": "plain", "ra": "RA"}
 
 
-def write_detection_tables(
-    detections: Sequence[Path], evaluations: Sequence[Path], out: Path
-) -> None:
-    """Write by_detector.csv, by_classifiers.csv, detection.md and detection.png into ``out``.
-
-    Args:
-        detections: detection.csv files: processors evaluated by a detector.
-        evaluations: evaluation.csv files of processors trained on the detector's images, and of no
-            processing, evaluated by classifiers.
-    """
-    by_detector = pd.concat(map(_read, detections), ignore_index=True)
+def write_detection_tables(o: DetectionTable) -> None:
+    """Write by_detector.csv, by_classifiers.csv, detection.md and detection.png."""
+    by_detector = pd.concat(map(_read, o.detections), ignore_index=True)
     by_detector["p_holm"] = holm(by_detector.p)
-    by_classifiers = score(load(evaluations))
-    write_csv(out / "by_detector.csv", by_detector)
-    write_csv(out / "by_classifiers.csv", by_classifiers)
+    by_classifiers = score(load(o.evaluations))
+    write_csv(o.save_dir / "by_detector.csv", by_detector)
+    write_csv(o.save_dir / "by_classifiers.csv", by_classifiers)
     text = [
         "Evaluated by the detector; the difference is to the plain processor that was trained on "
         "the same images (95 % jackknife intervals over images):",
@@ -42,8 +35,8 @@ def write_detection_tables(
         "difference is to plain, p is McNemar's):",
         _classifier_rows(by_classifiers).to_markdown(index=False),
     ]
-    write_text(out / "detection.md", "\n\n".join(text) + "\n")
-    _draw(by_detector, by_classifiers, out / "detection.png")
+    write_text(o.save_dir / "detection.md", "\n\n".join(text) + "\n")
+    _draw(by_detector, by_classifiers, o.save_dir / "detection.png")
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -14,9 +14,10 @@ import pytest
 
 from ra.analysis.black_box.cache import AnswerCache
 from ra.analysis.black_box.client import Command, Endpoint, follow
+from ra.analysis.black_box.study import service
 from ra.cli.parser import parse
 from ra.errors import UserError
-from ra.jobs.black_box import service
+from ra.settings.analysis import BlackBoxService
 
 KEY = "secret-7f3a"
 
@@ -72,9 +73,9 @@ def server():
     thread.join()
 
 
-def endpoint(server, **settings) -> Endpoint:
-    quick = {"per_second": 1000, "timeout_s": 0.5, "retries": 3, "backoff_s": 0.01}
-    return Endpoint(server.url, "labels.0.name", **{**quick, **settings})
+def endpoint(server, backoff_s: float = 0.01, **settings) -> Endpoint:
+    quick = {"url": server.url, "label_path": "labels.0.name", "per_second": 1000, "timeout": 0.5}
+    return Endpoint(BlackBoxService(**{**quick, "retries": 3, **settings}), backoff_s)
 
 
 def test_an_endpoint_gets_the_png_and_gives_its_label(server):
@@ -129,7 +130,7 @@ def test_after_the_last_try_it_says_what_to_do(server):
 def test_a_server_that_never_answers_is_given_up(server):
     server.script = [0.6]
     with pytest.raises(UserError, match="gave up after 2 tries"):
-        list(endpoint(server, timeout_s=0.2, retries=1).classify([b"x"]))
+        list(endpoint(server, timeout=0.2, retries=1).classify([b"x"]))
 
 
 def test_a_refusal_ends_at_once_and_hides_the_key(server, monkeypatch):
@@ -178,13 +179,14 @@ def test_an_answer_that_is_no_json_is_shown(server):
         ({"url": "ftp://x/y"}, "is no http"),
         ({"url": "https://me:pw@x/y"}, "holds a user name"),
         ({"url": "http://api.example.org/v1", "key_env": "K"}, "use https"),
+        ({"url": "https://x/y", "label_path": None}, "--label-path: needed with --url"),
         ({"url": "https://x/y", "body": "{}"}, "holds no"),
         ({"url": "https://x/y", "body": '"{image}"', "field": "f"}, "in one way"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_sent(settings, message):
     with pytest.raises(UserError, match=message) as caught:
-        Endpoint(label_path="label", **settings)
+        Endpoint(BlackBoxService(**{"label_path": "label", **settings}))
     assert "pw" not in str(caught.value)
 
 
@@ -218,7 +220,7 @@ def test_a_server_that_sends_a_byte_now_and_then_is_given_up(server, where):
     server.script = [drip(start, *[b"x"] * 15)]
     begin = time.monotonic()
     with pytest.raises(UserError, match="TimeoutError; gave up after 1 tries"):
-        list(endpoint(server, timeout_s=0.3, retries=0).classify([b"x"]))
+        list(endpoint(server, timeout=0.3, retries=0).classify([b"x"]))
     assert time.monotonic() - begin < 1
 
 
@@ -241,7 +243,7 @@ def zipped(size: int) -> tuple:
 )
 def test_a_hostile_answer_is_one_line_and_is_not_kept(server, tmp_path, answer, message):
     server.script = [answer]
-    box = endpoint(server, retries=0, timeout_s=2)
+    box = endpoint(server, retries=0, timeout=2)
     with pytest.raises(UserError, match=message) as caught:
         AnswerCache(box, tmp_path).labels([b"x"])
     assert str(caught.value).isprintable() and len(str(caught.value)) < 300
@@ -269,7 +271,7 @@ def test_what_has_an_answer_is_never_sent_again(server, tmp_path):
     again = AnswerCache(endpoint(server, retries=9), tmp_path)
     assert again.labels([b"2", b"3", b"1"]) == ["cat", "dog", "cat"] and again.sent == 1
     assert len(server.requests) == 3
-    other = AnswerCache(Endpoint(server.url + "2", "labels.0.name"), tmp_path)
+    other = AnswerCache(endpoint(server, url=server.url + "2"), tmp_path)
     assert other.labels([b"1"]) == ["dog"], "another endpoint has its own answers"
 
 
@@ -293,7 +295,7 @@ def test_kept_answers_need_neither_key_nor_server(server, tmp_path, monkeypatch)
 
 
 def test_a_wrong_path_is_noticed_after_three_images(server, tmp_path):
-    box = Endpoint(server.url, "labels.0.title", per_second=1000)
+    box = endpoint(server, label_path="labels.0.title")
     with pytest.raises(UserError, match="check --label-path"):
         AnswerCache(box, tmp_path).labels([bytes([k]) for k in range(9)])
     assert len(server.requests) <= 4
@@ -347,5 +349,7 @@ def test_the_flags_of_the_command_line_reach_the_endpoint():
     words += ["--url", "https://x.org/y", "--label-path", "a.0", "--key-env", "K", "--field", "f"]
     words += ["--key-header", "X-Key", "--key-prefix", "", "--per-second", "2", "--timeout", "7"]
     _, settings = parse([*words, "--retries", "3"])
-    box = service(settings)
-    assert box == Endpoint("https://x.org/y", "a.0", "K", "X-Key", "", None, "f", 2.0, 7.0, 3)
+    box = service(settings).settings
+    assert (box.url, box.label_path, box.key_env) == ("https://x.org/y", "a.0", "K")
+    assert (box.key_header, box.key_prefix, box.body, box.field) == ("X-Key", "", None, "f")
+    assert (box.per_second, box.timeout, box.retries) == (2, 7, 3)

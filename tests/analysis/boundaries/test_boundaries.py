@@ -32,7 +32,7 @@ from ra.models.recognizers import build_recognizer
 from ra.settings.analysis import BoundarySurvey
 
 SHAPE = (3, 4, 4)
-SURVEY = BoundarySurvey(grid=21, radius=0.2, steps=20, seed=0)
+SURVEY = BoundarySurvey(grid=21, radius=0.2, steps=20, seed=0, planes=3)
 
 
 class HalfSpace(nn.Module):
@@ -95,7 +95,7 @@ def surveyed(others: dict[str, nn.Module], noise):
     plain = torch.rand(6, *SHAPE, generator=generator) * 0.2
     known = {"own": HalfSpace(noise[0], 0.05), **others}
     label = torch.tensor([0, 1, 0, 1, 0, 1])
-    return survey_recognizers(known, "own", plain, plain + 0.05 * noise, label, SURVEY, planes=3)
+    return survey_recognizers(known, "own", plain, plain + 0.05 * noise, label, SURVEY)
 
 
 def by_measure(answers) -> pd.Series:

@@ -13,6 +13,15 @@ from ra.cli import main
 from ra.data.prepare import prepare, read_info
 from ra.data.splits import open_split
 from ra.errors import UserError
+from ra.settings.analysis_commands import Categories, SplitClasses
+
+
+def halve(data, out, seed=0) -> dict[str, list[str]]:
+    """Split, and read what is stored of the halves."""
+    split_classes(SplitClasses(data=data, save_dir=out, seed=seed))
+    stored = json.loads((out / "halves.json").read_text())
+    return {half: stored[half] for half in "AB"}
+
 
 CLASSES = ("a", "b", "c\nc", "d\rd", "e\u2028e")
 
@@ -26,7 +35,7 @@ def whole(request, tmp_path_factory):
 
 
 def test_halves_are_data_sets_that_share_the_pixels(whole, tmp_path):
-    halves = split_classes(whole, tmp_path, seed=0)
+    halves = halve(whole, tmp_path, seed=0)
     assert (len(halves["A"]), len(halves["B"])) == (3, 2)
     assert sorted(halves["A"] + halves["B"]) == list(CLASSES)
     original = open_split(whole, "train")
@@ -43,7 +52,7 @@ def test_halves_are_data_sets_that_share_the_pixels(whole, tmp_path):
 
 
 def test_the_seed_draws_the_halves_and_is_stored(whole, tmp_path):
-    drawn = [split_classes(whole, tmp_path / str(seed), seed) for seed in (0, 0, 1, 2, 3)]
+    drawn = [halve(whole, tmp_path / str(seed), seed) for seed in (0, 0, 1, 2, 3)]
     assert drawn[0] == drawn[1] and any(other != drawn[0] for other in drawn[2:])
     stored = json.loads((tmp_path / "3/halves.json").read_text())
     assert stored["seed"] == 3 and {h: stored[h] for h in "AB"} == drawn[-1]
@@ -51,11 +60,11 @@ def test_the_seed_draws_the_halves_and_is_stored(whole, tmp_path):
 
 def test_too_few_classes_have_no_halves(prepared, tmp_path):
     with pytest.raises(UserError, match="has 3 classes; halves need at least 4"):
-        split_classes(prepared, tmp_path, 0)
+        halve(prepared, tmp_path, 0)
 
 
 def test_a_recognizer_of_one_half_cannot_evaluate_the_other(whole, tmp_path, capsys):
-    split_classes(whole, tmp_path, 0)
+    halve(whole, tmp_path, 0)
     sizes = ["--epochs", 1, "--threads", 1, "--device", "cpu", "--arch", "shufflenet_v2_x0_5"]
     train = ["train-recognizer", "--data", tmp_path / "A/data", "--save-dir", tmp_path / "R"]
     assert main([str(part) for part in (*train, *sizes)]) == 0
@@ -78,7 +87,8 @@ def test_the_table_has_a_row_per_p_and_both_halves_beside_each_other(tmp_path):
             for other, hits in (("A", "0000001111"), ("B", "0000000011"))
         ]
 
-    write_categories({half: trained_on(half) for half in "AB"}, tmp_path / "out")
+    files = {f"trained_on_{half.lower()}": trained_on(half) for half in "AB"}
+    write_categories(Categories(**files, save_dir=tmp_path / "out"))
     table = pd.read_csv(tmp_path / "out/categories.csv")
     assert len(table) == 8
     across = table.query("p_model == 'ra' and trained_on == 'A' and evaluated_on == 'B'").squeeze()

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 import torch
 
-from ra.analysis.dense.composed import OBJECTS, compose
-from ra.analysis.dense.detection import (
+from ra.analysis.dense.compose import OBJECTS, compose
+from ra.analysis.dense.detector import (
     DetectionAware,
     build_detector,
     detect,
@@ -22,6 +22,7 @@ from ra.errors import UserError
 from ra.models.checkpoints import read_header, save_model
 from ra.models.processors import build_processor
 from ra.models.recognizers import build_recognizer
+from ra.settings.analysis_commands import ComposeDetection
 
 SIDE = 64
 
@@ -29,7 +30,7 @@ SIDE = 64
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     out = tmp_path_factory.mktemp("tree")
-    compose(out, side=SIDE, train=8, val=4, seed=0)
+    compose(ComposeDetection(save_dir=out, side=SIDE, train=8, val=4, seed=0))
     return out
 
 
@@ -89,14 +90,21 @@ def test_the_gradient_goes_through_the_detector_into_p_alone(tree, detector):
     assert all(value.grad is None for value in detector.parameters())
 
 
-def test_every_kind_of_image_is_judged(tree, detector):
+def test_every_kind_of_image_is_evaluated(tree, detector):
     batches = [batch_of(tree)]
     p = build_processor("SRResNet", scale=4, channels=4, blocks=1).eval()
-    found, truth = detect(
-        detector, {"no_processing": None, "p": p}, batches, 4, torch.device("cpu")
-    )
+    known = {"no_processing": None, "p": p}
+    found, truth, shown = detect(detector, known, batches, 4, torch.device("cpu"), show=2)
     assert list(found) == ["clean", "no_processing", "p"]
     assert {len(one) for one in found.values()} == {len(truth)} == {4}
+    assert {len(images) for images in shown.values()} == {2} and list(shown) == list(found)
+
+
+def test_images_with_difficult_objects_only_have_no_map(tree, detector):
+    batch = batch_of(tree)
+    hard = [{**one, "difficult": torch.ones_like(one["difficult"])} for one in batch.objects]
+    with pytest.raises(UserError, match="or only difficult ones"):
+        detect(detector, {}, [batch._replace(objects=hard)], 4, torch.device("cpu"))
 
 
 def test_a_stored_detector_answers_as_before(tree, detector, tmp_path):
@@ -147,7 +155,7 @@ def run(*words) -> int:
 
 @pytest.fixture(scope="module")
 def trained(tree, prepared, tmp_path_factory):
-    """A detector, P's through it, P's of a classifier, and what they judge: by the commands."""
+    """A detector, processors through it and through a classifier, and their evaluation."""
     place = tmp_path_factory.mktemp("trained")
     data = ["--data", tree, "--sets"]
     short = ["--epochs", 1, "--batch-size", 4]
@@ -166,7 +174,7 @@ def trained(tree, prepared, tmp_path_factory):
     models = [place / name for name in ("plain.safetensors", "ra.safetensors")]
     models += [place / mode / "processor.safetensors" for mode in ("plain", "ra")]
     words = ["evaluate-detection", *data, "VOC0000/train", *detector, "--models", *models]
-    assert run(*words, "--save-dir", place / "judged") == 0
+    assert run(*words, "--save-dir", place / "evaluated") == 0
     r = build_recognizer("shufflenet_v2_x0_5", 3)
     header = {"kind": "recognizer", "arch": "shufflenet_v2_x0_5", "classes": ["a", "b", "c"]}
     save_model(place / "r.safetensors", r, header)
@@ -194,25 +202,25 @@ def test_p_through_a_detector_says_what_it_is(trained):
     )
 
 
-def test_judged_are_all_ps_of_both_kinds(trained):
-    table = pd.read_csv(trained / "judged/detection.csv", keep_default_na=False)
+def test_processors_of_both_kinds_are_evaluated(trained):
+    table = pd.read_csv(trained / "evaluated/detection.csv", keep_default_na=False)
     assert len(table) == 2 * 6
     assert set(table.p_model) == {"clean", "no_processing", "plain", "ra"}
     assert set(table.trained_on) == {"none", "tiny", "composed"}
     of_ra = table[table.p_model == "ra"]
     assert (of_ra.difference != "").all() and (table[table.p_model == "plain"].p == "").all()
-    assert (trained / "judged/detections.png").stat().st_size > 10000
+    assert (trained / "evaluated/detections.png").stat().st_size > 10000
 
 
 def test_the_table_has_both_directions(trained):
     evaluations = [trained / mode / "evaluation.csv" for mode in ("plain", "ra")]
-    words = ["detection-table", "--detections", trained / "judged/detection.csv"]
+    words = ["detection-table", "--detections", trained / "evaluated/detection.csv"]
     words += ["--evaluations", *evaluations, "--save-dir", trained / "table"]
     assert main([str(word) for word in words]) == 0
     text = (trained / "table/detection.md").read_text()
     assert "RA (resnet18) on tiny" in text and "RA (detector-tiny) on composed" in text
-    judged = pd.read_csv(trained / "table/by_classifiers.csv")
-    assert set(judged.evaluation_r) == {"shufflenet_v2_x0_5"} and set(judged.n) == {12}
+    table = pd.read_csv(trained / "table/by_classifiers.csv")
+    assert set(table.evaluation_r) == {"shufflenet_v2_x0_5"} and set(table.n) == {12}
     assert (trained / "table/detection.png").stat().st_size > 10000
 
 

@@ -5,11 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from ra.analysis.dense.composed import OBJECTS, compose
+from ra.analysis.dense.compose import OBJECTS, compose
 from ra.analysis.dense.voc import DetectionCrops, VocImages, read_annotation
 from ra.data.degradations import VALIDATION, build_task
 from ra.data.embedded import BLOCK, COLOURS, blocks
 from ra.errors import UserError
+from ra.settings.analysis_commands import ComposeDetection
 
 XML = """<annotation><folder>VOC2007</folder><filename>{name}.jpg</filename>
 <size><width>40</width><height>20</height><depth>3</depth></size>{objects}</annotation>"""
@@ -140,7 +141,7 @@ def test_a_batch_is_degraded_and_moved_as_floats(tree):
 @pytest.fixture(scope="module")
 def composed(tmp_path_factory):
     out = tmp_path_factory.mktemp("composed")
-    compose(out, side=64, train=6, val=4, seed=0)
+    compose(ComposeDetection(save_dir=out, side=64, train=6, val=4, seed=0))
     return out
 
 
@@ -157,7 +158,7 @@ def test_the_composed_set_is_a_tree_with_objects(composed):
 
 
 def test_the_composed_set_is_the_same_each_time(composed, tmp_path):
-    compose(tmp_path, side=64, train=6, val=4, seed=0)
+    compose(ComposeDetection(save_dir=tmp_path, side=64, train=6, val=4, seed=0))
     for file in sorted(composed.rglob("*.*")):
         assert file.read_bytes() == (tmp_path / file.relative_to(composed)).read_bytes()
 
@@ -179,15 +180,16 @@ def test_no_pixel_is_in_both_splits(monkeypatch, tmp_path):
         return crop(self, box)
 
     monkeypatch.setattr(Image.Image, "crop", noted)
-    compose(tmp_path, side=64, train=8, val=0, seed=0)
+    settings = {"save_dir": tmp_path, "side": 64, "seed": 0, "split": "final"}
+    compose(ComposeDetection.model_construct(**settings, train=8, val=0))
     part[0] = "val"
-    compose(tmp_path, side=64, train=0, val=8, seed=0)
+    compose(ComposeDetection.model_construct(**settings, train=0, val=8))
     assert cut["train"] <= COLOURS["final"]["train"] and cut["val"] <= COLOURS["final"]["val"]
     assert cut["train"] and cut["val"] and not cut["train"] & cut["val"]
 
 
 def test_composing_leaves_other_files_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    compose(tmp_path, side=64, train=1, val=1)
+    compose(ComposeDetection(save_dir=tmp_path, side=64, train=1, val=1))
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert np.array(sorted(p.name for p in tmp_path.iterdir())).tolist() == ["VOC0000", "notes.txt"]

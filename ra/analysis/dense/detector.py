@@ -1,4 +1,4 @@
-"""Detectors as recognizers: Faster R-CNN, what P minimises through one, and what a detector does.
+"""Detectors as recognizers: Faster R-CNN, its training, and training through it.
 
 Source: Ren et al., Faster R-CNN (NIPS 2015), in torchvision's implementation.
 """
@@ -26,6 +26,7 @@ from ra.models.recognizers import IMAGENET_MEAN, IMAGENET_STD, SCRATCH
 from ra.runtime.devices import placed
 from ra.training.objectives import Objective
 
+Objects = dict[str, Tensor]  # boxes (n, 4), labels (n), and scores (n) or difficult (n)
 TINY = "tiny"
 ANCHORS = (0.2, 0.32, 0.46)  # of the tiny detector, in sides of the image
 
@@ -104,17 +105,17 @@ def load_detector(path: Path) -> FasterRCNN:
     return detector.eval().requires_grad_(False)
 
 
-def targets_of(objects: Sequence[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
-    """What torchvision's detectors learn from: difficult objects are left out, as VOC advises."""
+def targets_of(objects: Sequence[Objects]) -> list[Objects]:
+    """Targets of torchvision's detectors: without difficult objects, as VOC advises."""
     kept = [{**one, "keep": ~one["difficult"]} for one in objects]
     return [{key: one[key][one["keep"]] for key in ("boxes", "labels")} for one in kept]
 
 
 def detection_loss(detector: FasterRCNN, images: Tensor, objects) -> Tensor:
-    """Sum of Faster R-CNN's four losses, of a detector in whatever mode.
+    """Sum of the four losses of Faster R-CNN, of a detector in either mode.
 
     torchvision gives losses in training mode only; batch norm and dropout keep the mode that they
-    are in, so that a frozen detector stays as it is. Which proposals are looked at is drawn from
+    are in, so that a frozen detector does not change. The proposals that count are drawn from
     torch's generator.
     """
     deciding = (detector, detector.transform, detector.rpn, detector.roi_heads)
@@ -136,15 +137,15 @@ class DetectorTraining(Objective):
         self.modules = {"detector": detector}
 
     def losses(self, batch: DetectionBatch) -> dict[str, Tensor]:
-        """Scalars by name; "total" is what is minimised."""
+        """Scalars by name; "total" is minimised."""
         return {"total": detection_loss(self.modules["detector"], batch.target, batch.objects)}
 
 
 class DetectionAware(Objective):
-    """MSE + lambda * (Faster R-CNN's losses of the fixed detector on P's output)."""
+    """MSE + lambda * (losses of the fixed detector on the processor's output)."""
 
     def losses(self, batch: DetectionBatch) -> dict[str, Tensor]:
-        """Scalars by name; "total" is what is minimised."""
+        """Scalars by name; "total" is minimised."""
         output = self.modules["processor"](batch.input)
         image = F.mse_loss(output, batch.target)
         recognition = detection_loss(self.recognizer, output, batch.objects)
@@ -159,25 +160,31 @@ def detect(
     batches: Collection[DetectionBatch],
     scale: int,
     where: torch.device,
-) -> tuple[dict[str, list[dict[str, Tensor]]], list[dict[str, Tensor]]]:
-    """Detections of every image by P, and its true objects, all on the CPU.
+    show: int = 4,
+) -> tuple[dict[str, list[Objects]], list[Objects], dict[str, Tensor]]:
+    """Detections of every image by processor, its true objects, and the first images to look at.
+
+    All are on the CPU.
 
     Args:
         processors: by name; None is no processing. ``clean`` is added: the image undegraded.
         scale: the task's up-scaling factor.
+        show: images to look at.
     """
     placed(detector, where).eval()
-    found: dict[str, list[dict[str, Tensor]]] = {name: [] for name in ("clean", *processors)}
+    found: dict[str, list[Objects]] = {name: [] for name in ("clean", *processors)}
+    shown: dict[str, Tensor] = {}
     truth = []
     for batch in batches:
         batch = batch.to(where)
-        shown = {"clean": batch.target}
+        views = {"clean": batch.target}
         for name, p in processors.items():
-            restored = p(batch.input) if p else no_processing(batch.input, scale)
-            shown[name] = restored.clamp(0, 1)
-        for name, images in shown.items():
+            output = p(batch.input) if p else no_processing(batch.input, scale)
+            views[name] = output.clamp(0, 1)
+        for name, images in views.items():
             found[name] += [{k: v.cpu() for k, v in one.items()} for one in detector(list(images))]
+            shown.setdefault(name, images[:show].cpu())
         truth += [{k: v.cpu() for k, v in one.items()} for one in batch.objects]
-    if not any(len(one["boxes"]) for one in truth):
-        raise UserError("the images to be judged hold no object")
-    return found, truth
+    if not any((~one["difficult"]).any() for one in truth):
+        raise UserError("the images hold no object, or only difficult ones; mAP needs others")
+    return found, truth, shown

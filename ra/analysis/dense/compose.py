@@ -8,7 +8,6 @@ No pixel reaches two splits: pieces and backgrounds are cut inside the blocks of
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -16,6 +15,7 @@ from PIL import Image, ImageDraw
 
 from ra.data.embedded import BLOCK, COLOURS, MIN_STD, PHOTOGRAPHS, blocks
 from ra.files import write_text
+from ra.settings.analysis_commands import ComposeDetection
 
 OBJECTS = ("brick", "chelsea", "coffee", "coins", "flower", "gravel", "ihc", "retina")
 TILE = 40  # pixels; the size by which the default data set lays its blocks
@@ -24,35 +24,28 @@ SIZES = (0.28, 0.5)  # sides of an object, in sides of the image
 MOST = 3  # objects an image
 
 
-def compose(
-    out: Path, side: int = 96, train: int = 400, val: int = 150, seed: int = 0, split: str = "final"
-) -> None:
-    """Write ``out/VOC0000`` with the image sets train and val, whole or not at all; an earlier one
-    is replaced.
-
-    Args:
-        side: of the square images, pixels; at most a block's (120).
-        train, val: images.
-        split: ``final``, or ``tune``: the training blocks of final alone, divided again.
-    """
+def compose(o: ComposeDetection) -> None:
+    """Write VOC0000 with the image sets train and val, whole or not at all; an earlier one is
+    replaced."""
+    out, side = o.save_dir, o.side
     opened = {photograph.name: photograph.open() for photograph in PHOTOGRAPHS}
     tree = out / f".{YEAR}.partial"
     shutil.rmtree(tree, ignore_errors=True)
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (tree / folder).mkdir(parents=True)
-    for number, (part, count) in enumerate({"train": train, "val": val}.items()):
+    for number, (part, count) in enumerate({"train": o.train, "val": o.val}.items()):
         pieces = {
             name: [
                 (picture, box)
                 for colour, box in blocks(picture.size, BLOCK * TILE)
-                if colour in COLOURS[split][part]
+                if colour in COLOURS[o.split][part]
             ]
             for name, picture in opened.items()
         }
         names = []
         for index in range(count):
             names.append(f"{part}_{index:05d}")
-            draw = np.random.default_rng([seed, number, index])
+            draw = np.random.default_rng([o.seed, number, index])
             image, found = _scene(pieces, side, draw)
             image.save(tree / "JPEGImages" / f"{names[-1]}.png")
             write_text(tree / "Annotations" / f"{names[-1]}.xml", _annotation(side, found))
