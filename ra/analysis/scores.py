@@ -82,10 +82,7 @@ def _rows(labels, images, theirs, training_r) -> list[dict[str, object]]:
     shared = {"n": len(images)}
     for name in QUALITY:
         shared |= _named(name, mean(images[name]))
-    compared = {}
-    if theirs is not None:
-        found = compare_answers(images, theirs, _words(labels))
-        compared = found.set_index("evaluation_r").to_dict("index")
+    compared = {} if theirs is None else compare_answers(images, theirs, _words(labels))
     rows = []
     for r in recognizers_in(images):
         rows.append({"evaluation_r": r, **_named("top1", accuracy(images[f"{r}:top1"]))})
