@@ -82,7 +82,7 @@ class Machine(Settings):
 
     device: str = setting(
         "auto",
-        "auto (a free GPU, else the CPU), cpu, cuda (a free GPU) or cuda:N",
+        "auto (a GPU, else the CPU), cpu, cuda or cuda:N; auto and cuda wait for a free GPU",
         pattern="^(auto|cpu|cuda(:[0-9]+)?)$",
     )
     threads: Int = setting(
