@@ -18,7 +18,7 @@ test: .venv/.installed  ## format, lint and all tests
 	$(BIN)/pytest
 
 ui: .venv/.installed  ## show the recorded runs in a browser, on this machine only
-	MLFLOW_TRACKING_URI=sqlite:///results/mlflow.db $(BIN)/python -m ra.tracking.deliver
+	-MLFLOW_TRACKING_URI=sqlite:///results/mlflow.db $(BIN)/python -m ra.tracking.deliver
 	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///results/mlflow.db
 
 lock:  ## choose newer versions within pyproject.toml's ranges; needs uv

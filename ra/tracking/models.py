@@ -70,18 +70,14 @@ def _save(model: Path, files: list[Path]) -> None:
     networks.mkdir()
     for path in files:
         shutil.copyfile(path, networks / path.name)
+    compiled = shutil.ignore_patterns("__pycache__")
+    package = shutil.copytree(Path(__file__).parents[1], model.parent / "ra", ignore=compiled)
     mlflow.pyfunc.save_model(
         model,
         loader_module="ra.inference.process",
         data_path=str(networks),
-        code_paths=[str(_clean_copy(model.parent))],
+        code_paths=[str(package)],
         signature=ModelSignature(inputs=images, outputs=images),
         input_example=np.zeros((1, EXAMPLE_SIDE, EXAMPLE_SIDE, 3), np.uint8),
         pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
     )
-
-
-def _clean_copy(folder: Path) -> Path:
-    """The package without what Python compiled."""
-    package = Path(__file__).parents[1]
-    return shutil.copytree(package, folder / "ra", ignore=shutil.ignore_patterns("__pycache__"))

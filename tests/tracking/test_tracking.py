@@ -242,7 +242,7 @@ def test_a_deliverer_leaves_a_store_that_was_removed(ready, monkeypatch):
         assert store.execute("SELECT step FROM metrics").fetchall() == [(1,)]
 
 
-def test_server_down_then_up_and_no_secret_is_written(tmp_path, caplog, monkeypatch):
+def test_server_down_then_up_and_no_secret_is_written(tmp_path, caplog, capfd, monkeypatch):
     port = free_port()
     plain = f"http://127.0.0.1:{port}"
     uri = plain.replace("//", "//user:w0rd-of-mine@")
@@ -271,7 +271,8 @@ def test_server_down_then_up_and_no_secret_is_written(tmp_path, caplog, monkeypa
         assert [f.path for f in client_of(plain).list_artifacts(early.info.run_id)] == ["a.txt"]
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert spool / "log" in written and (spool / "log").stat().st_mode & 0o777 == 0o600
-    texts = [path.read_bytes() for path in written] + [caplog.text.encode()]
+    said = "".join(capfd.readouterr()) + caplog.text
+    texts = [path.read_bytes() for path in written] + [said.encode()]
     assert not [text for text in texts if b"w0rd-of-mine" in text]
 
 
