@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from ra.bench import cores, dag, evaluation, growth, released, steps, training
+from ra.bench import cores, dag, evaluation, growth, manifest, released, steps, training
 from ra.bench.measure import write_rows
 from ra.bench.scene import Options, Work
 from ra.errors import UserError
@@ -40,6 +40,7 @@ def _rows(name: str, options: Options, o: Bench):
         yield "growth", growth.compare(options)
         yield "sharing", growth.sharing(options)
         yield "epochs", growth.epochs(options)
+        yield "manifest", manifest.compare(options)
     elif name == "steps":
         yield "steps", steps.compare(options, o.compile)
     elif name == "cores":

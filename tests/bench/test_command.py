@@ -20,10 +20,12 @@ def bench(folder: Path, *arguments: str) -> int:
 def test_every_comparison_writes_a_table(tmp_path, capsys, monkeypatch):
     paper = {"channels": 4, "blocks": 1, "recognizers": ("shufflenet_v2_x0_5",)}
     monkeypatch.setattr("ra.bench.released.PAPER", paper)
+    monkeypatch.setattr("ra.bench.manifest.IMAGES", 2000)
     comparisons = ["training", "released", "evaluation", "growth", "steps"]
     assert bench(tmp_path, *comparisons, "--objectives", "plain", "ra_unsupervised") == 0
     tables = {path.stem: pd.read_csv(path) for path in tmp_path.glob("*.csv")}
-    assert set(tables) == {*comparisons, "sharing", "epochs"}
+    assert set(tables) == {*comparisons, "sharing", "epochs", "manifest"}
+    assert set(tables["manifest"].met) <= {"yes", "no"}
     assert list(tables["training"].objective) == ["plain", "ra_unsupervised"]
     released = tables["released"]
     assert list(zip(released.what, released.P, released["ours in"], strict=True)) == [
