@@ -12,8 +12,8 @@ results: .venv/.installed  ## run the default experiment; CORES=N sets the numbe
 	$(BIN)/snakemake --cores $(CORES)
 
 test: .venv/.installed  ## format, lint and all tests
-	$(BIN)/ruff format --check ra tests
-	$(BIN)/ruff check ra tests
+	$(BIN)/ruff format --check ra tests tools
+	$(BIN)/ruff check ra tests tools
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/pytest
 
