@@ -49,10 +49,8 @@ def runs_of(uri: str) -> dict:
     """The runs of the experiment ``ra`` by name."""
     client = client_of(uri)
     experiment = client.get_experiment_by_name("ra")
-    return {
-        run.info.run_name: run
-        for run in client.search_runs([experiment.experiment_id] if experiment else [])
-    }
+    found = client.search_runs([experiment.experiment_id]) if experiment else []
+    return {run.info.run_name: run for run in found}
 
 
 def steps_of(uri: str, run, key: str) -> list[tuple[int, float]]:
@@ -285,9 +283,7 @@ def test_no_job_waits_for_a_server_that_never_answers():
                 run.log_metrics({"loss": i}, step=i)
         assert time.monotonic() - begin < 2
         (journal,) = journals.spool_of(uri).glob("*.jsonl")
-        run_process = tracking._deliverers[-1]
-        run_process.kill()
-        run_process.wait()
+        tracking._deliverers[-1].kill()
     events = [event for event, _ in journals.read(journal)]
     assert sum("loss" in event.get("values", {}) for event in events) == 2000
     assert (events[0]["event"], events[-1]["event"]) == ("start", "end")
