@@ -80,4 +80,4 @@ def test_the_voc_preset_judges_and_trains_by_its_sets(voc, tmp_path):
     said = run.stdout + run.stderr
     detector = "--arch fasterrcnn_resnet50_fpn --name voc --weights IMAGENET1K_V1 --side 512"
     assert f"--data {voc} --sets VOC2007/trainval VOC2012/trainval {detector}" in said
-    assert f"ra judge-detection --data {voc} --sets VOC2007/test " in said
+    assert f"ra evaluate-detection --data {voc} --sets VOC2007/test " in said

@@ -15,13 +15,12 @@ def test_pip_accepts_the_list_of_the_conda_environment(tmp_path):
     network = pytest.importorskip("pip._internal.network.session")
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     (pip,) = [part["pip"] for part in environment["dependencies"] if isinstance(part, dict)]
-    # In the folder of environment.yml, as conda does it.
-    listing = ROOT / ".environment-test.txt"
-    listing.write_text("\n".join(pip))
-    try:
-        found = list(req_file.parse_requirements(str(listing), session=network.PipSession()))
-    finally:
-        listing.unlink()
+    # Beside the lock, as conda does it.
+    (tmp_path / "requirements.lock").symlink_to(ROOT / "requirements.lock")
+    (tmp_path / "pip.txt").write_text("\n".join(pip))
+    found = list(
+        req_file.parse_requirements(str(tmp_path / "pip.txt"), session=network.PipSession())
+    )
     assert len(found) > 50
     assert all(one.options.get("hashes") and not one.is_editable for one in found)
 
