@@ -20,7 +20,7 @@ from ra.analysis.scores import (
 )
 from ra.errors import UserError
 from ra.registry import NO_RECOGNIZER
-from ra.reporting.names import p_model_title
+from ra.reporting.names import p_model_title, recognizer_title, task_title
 from ra.reporting.plots import panels, save
 from ra.settings.analysis_commands import Extras
 
@@ -59,13 +59,13 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
     """One row per processor and recognizer, in the order of the evaluations."""
     return pd.DataFrame(
         {
-            "Task": table.task,
+            "Task": table.task.map(task_title),
             "Group": table.group,
             "P Model": table.p_model.map(p_model_title),
-            "Training R": table.training_r,
+            "Training R": table.training_r.map(recognizer_title),
             "PSNR, dB": table.psnr.map("{:.2f}".format),
             "SSIM": table.ssim.map("{:.3f}".format),
-            "R": table.evaluation_r,
+            "R": table.evaluation_r.map(recognizer_title),
             **shown_scores(table),
             "over RA [95 %]": shown(table, "ra_difference", sign="+"),
             "p over RA": shown_p(table, "ra_p"),

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ra.analysis.scores import OTHERS, QUALITY, load, score, shown, shown_p, spread, write_scores
 from ra.errors import UserError
-from ra.reporting.names import p_model_order, p_model_title
+from ra.reporting.names import p_model_order, p_model_title, recognizer_title, task_title
 from ra.reporting.plots import panels, save
 from ra.settings.analysis_commands import LambdaSweep
 
@@ -60,11 +60,12 @@ def _readable(table: pd.DataFrame, training_r: str) -> pd.DataFrame:
     """One row per lambda: quality, the training recognizer, the mean of the others."""
     rows = table[table.evaluation_r == training_r].set_index(KEYS)
     others = table[table.evaluation_r == OTHERS].set_index(KEYS)
+    title = f"{recognizer_title(training_r)} (training R)"
     columns = {
         "PSNR, dB [95 %]": shown(rows, "psnr", 2),
         "SSIM [95 %]": shown(rows, "ssim", 3),
-        f"{training_r} (training R): top-1, % [95 %]": shown(rows, "top1"),
-        f"{training_r} (training R): over plain": shown(rows, "difference", sign="+"),
+        f"{title}: top-1, % [95 %]": shown(rows, "top1"),
+        f"{title}: over plain": shown(rows, "difference", sign="+"),
         "p": shown_p(rows),
         "p (Holm)": shown_p(rows, "p_holm"),
         f"{OTHERS}: top-1, % [95 %]": shown(others, "top1"),
@@ -74,6 +75,7 @@ def _readable(table: pd.DataFrame, training_r: str) -> pd.DataFrame:
         marks = others[["pareto_psnr", "pareto_ssim"]].replace({True: "*", False: "-"})
         columns["Pareto (others, PSNR / SSIM)"] = marks.agg(" / ".join, axis=1)
     readable = pd.DataFrame(columns).reset_index()
+    readable["task"] = readable.task.map(task_title)
     readable["p_model"] = readable.p_model.map(p_model_title)
     readable["lambda"] = readable["lambda"].map("{:g}".format)
     return readable.rename(columns={"task": "Task", "p_model": "P Model"})

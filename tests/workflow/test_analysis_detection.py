@@ -68,7 +68,7 @@ def voc(tmp_path):
     return tmp_path / "VOCdevkit"
 
 
-def test_the_voc_preset_judges_and_trains_by_its_sets(voc, tmp_path):
+def test_the_voc_preset_evaluates_and_trains_on_its_sets(voc, tmp_path):
     preset = ROOT / "workflow/presets/voc.yaml"
     given = ["data=/data/imagenet", f"analysis={{'detection': {{'data': '{voc}'}}}}"]
     run = snakemake(

@@ -22,6 +22,7 @@ from ra.errors import UserError
 from ra.evaluation.statistics import accuracy, mcnemar
 from ra.files import write_csv
 from ra.progress import Progress
+from ra.reporting.names import recognizer_title, task_title
 from ra.reporting.tables import write_markdown
 from ra.runtime.devices import use_device
 from ra.settings.analysis_commands import BlackBox
@@ -125,7 +126,8 @@ def readable(agreeing: pd.DataFrame) -> pd.DataFrame:
     """A row per pair and target: the agreement of every kind with its interval, and the test."""
     rows = []
     for keys, part in agreeing.groupby([*KEYS, "against"], sort=False):
-        row = dict(zip(["task", "training R", "lambda", "against"], keys, strict=True))
+        row = dict(zip(["Task", "Training R", "lambda", "against"], keys, strict=True))
+        row |= {"Task": task_title(keys[0]), "Training R": recognizer_title(keys[1])}
         titles = part.kind.map(KINDS) + " (%)"
         row |= dict(zip(titles, shown(part, "value"), strict=True))
         ra = part.iloc[-1]

@@ -16,6 +16,7 @@ from ra.errors import UserError
 from ra.evaluation.statistics import holm, mean, permuted_correlation, rank_coefficient
 from ra.files import write_csv, write_text
 from ra.registry import NO_RECOGNIZER
+from ra.reporting.names import recognizer_title
 from ra.reporting.plots import panels, save
 from ra.reporting.significance import recognizers_in
 from ra.settings.analysis_commands import BoundariesTable
@@ -148,6 +149,8 @@ def write_transfer(o: BoundariesTable) -> None:
     write_csv(o.save_dir / "transfer.csv", table, float_format="%.4f")
     write_csv(o.save_dir / "correlation.csv", related, float_format="%.4f")
     readable = table[["task", "training_r", "evaluation_r", *AXES]].copy()
+    for column in ("training_r", "evaluation_r"):
+        readable[column] = readable[column].map(recognizer_title)
     readable["gain (points, 95 %)"] = shown(table, "gain", sign="+")
     readable["n"] = table.n
     tests = related.assign(p=shown_p(related), p_holm=shown_p(related, "p_holm"))

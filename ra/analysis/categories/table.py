@@ -10,7 +10,7 @@ import pandas as pd
 
 from ra.analysis.categories.halves import HALVES
 from ra.analysis.scores import load, score, shown_scores, spread, write_scores
-from ra.reporting.names import model_names
+from ra.reporting.names import model_names, recognizer_title, task_title
 from ra.reporting.plots import panels, save
 from ra.settings.analysis_commands import Categories
 
@@ -29,9 +29,13 @@ def write_categories(o: Categories) -> None:
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
     """One row per processor; per half on which it is evaluated accuracy and gain over plain."""
-    keys = {"Task": table.task, "P Model": model_names(table), "Trained on": table.trained_on}
+    keys = {
+        "Task": table.task.map(task_title),
+        "P Model": model_names(table),
+        "Trained on": table.trained_on,
+    }
     if table.evaluation_r.nunique() > 1:
-        keys["R"] = table.evaluation_r
+        keys["R"] = table.evaluation_r.map(recognizer_title)
     cells = pd.DataFrame({**keys, **shown_scores(table)}).set_index(list(keys))
     halves = table.evaluated_on.to_numpy()
     parts = [cells[halves == h].add_prefix(f"R_{h} on {h}: ") for h in sorted(set(halves))]

@@ -12,7 +12,7 @@ from ra.errors import UserError
 from ra.evaluation.statistics import holm
 from ra.files import write_csv, write_text
 from ra.registry import NO_RECOGNIZER
-from ra.reporting.names import model_names
+from ra.reporting.names import model_names, recognizer_title, task_title
 from ra.reporting.plots import panels, save
 from ra.settings.analysis_commands import DetectionTable
 
@@ -50,17 +50,17 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def title_of(identity: Mapping[str, object]) -> str:
-    """``RA (resnet18) on embedded``."""
+    """``RA (ResNet-18) on embedded``."""
     title = TITLES.get(identity["p_model"], identity["p_model"])
     if identity["training_r"] != NO_RECOGNIZER:
-        title += f" ({identity['training_r']})"
+        title += f" ({recognizer_title(identity['training_r'])})"
     trained_on = identity["trained_on"]
     return title + (f" on {trained_on}" if trained_on != NO_RECOGNIZER else "")
 
 
 def _detector_rows(table: pd.DataFrame) -> pd.DataFrame:
     """A row per processor; value, difference and tests of each metric beside each other."""
-    keys = {"Task": table.task, "P Model": table.apply(title_of, axis=1)}
+    keys = {"Task": table.task.map(task_title), "P Model": table.apply(title_of, axis=1)}
     for column, title in (("lambda", "Lambda"), ("seed", "Seed"), ("evaluation_r", "R")):
         if table[table.p_model == "ra"][column].nunique() > 1:
             keys[title] = table[column]
@@ -76,7 +76,8 @@ def _detector_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _classifier_rows(table: pd.DataFrame) -> pd.DataFrame:
-    names = {"Task": table.task, "P Model": model_names(table), "R": table.evaluation_r}
+    names = {"Task": table.task.map(task_title), "P Model": model_names(table)}
+    names["R"] = table.evaluation_r.map(recognizer_title)
     return pd.DataFrame({**names, **shown_scores(table)})
 
 

@@ -218,7 +218,7 @@ def test_the_table_has_both_directions(trained):
     words += ["--evaluations", *evaluations, "--save-dir", trained / "table"]
     assert main([str(word) for word in words]) == 0
     text = (trained / "table/detection.md").read_text()
-    assert "RA (resnet18) on tiny" in text and "RA (detector-tiny) on composed" in text
+    assert "RA (ResNet-18) on tiny" in text and "RA (detector-tiny) on composed" in text
     table = pd.read_csv(trained / "table/by_classifiers.csv")
     assert set(table.evaluation_r) == {"shufflenet_v2_x0_5"} and set(table.n) == {12}
     assert (trained / "table/detection.png").stat().st_size > 10000
