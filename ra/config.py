@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 
 from ra.errors import UserError, unknown
+from ra.experiment import Experiment
 from ra.files import read_yaml
 from ra.models.names import check_files, is_own, short_name
 from ra.registry import load_plugins
 from ra.settings.base import checked
-from ra.settings.config import Experiment
 from ra.settings.shared import Schedule
 
 KEY = "config key "

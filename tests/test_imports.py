@@ -17,9 +17,9 @@ LAYERS = (
     ("data", "models"),
     ("training", "evaluation", "inference"),
     ("reporting",),
-    ("analysis", "bench"),
     ("jobs",),
-    ("cli", "__main__", "config"),
+    ("analysis", "bench"),
+    ("experiment", "config", "cli", "__main__"),
 )
 
 

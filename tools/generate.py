@@ -16,8 +16,8 @@ import yaml
 
 from ra.cli.commands import COMMANDS, GROUPS
 from ra.cli.parser import REGISTRIES, command_parser, registry_flags, summary
+from ra.experiment import Experiment
 from ra.files import write_text
-from ra.settings.config import Experiment
 
 ROOT = Path(__file__).parents[1]
 MADE = "<!-- Made by `python tools/generate.py` from `ra/settings`; do not edit. -->\n\n"
@@ -39,7 +39,9 @@ def made() -> dict[Path, str]:
 
 def schema() -> str:
     """The JSON schema of config.yaml, for editors and the workflow catalog."""
-    head = "# Made by `python tools/generate.py` from ra/settings/config.py; do not edit.\n"
+    head = (
+        "# Made by `python tools/generate.py` from ra/experiment.py and ra/settings; do not edit.\n"
+    )
     made = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     made |= Experiment.model_json_schema(mode="validation")
     plain = json.loads(json.dumps(made))

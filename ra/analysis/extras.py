@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ra.analysis.command_settings import Extras
 from ra.analysis.scores import (
     Labels,
     load,
@@ -22,7 +23,6 @@ from ra.errors import UserError
 from ra.registry import NO_RECOGNIZER
 from ra.reporting.names import p_model_title, recognizer_title, task_title
 from ra.reporting.plots import panels, save
-from ra.settings.analysis_commands import Extras
 
 
 def write_extras(o: Extras) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ra.analysis.command_settings import LambdaSweep
 from ra.analysis.scores import OTHERS, QUALITY, load, score, shown, shown_p, spread, write_scores
 from ra.errors import UserError
 from ra.reporting.names import p_model_order, p_model_title, recognizer_title, task_title
 from ra.reporting.plots import panels, save
-from ra.settings.analysis_commands import LambdaSweep
 
 KEYS = ["task", "p_model", "lambda"]
 UNITS = {"psnr": "PSNR, dB", "ssim": "SSIM"}

@@ -1,6 +1,7 @@
 """Which settings and which function belong to a command; the function is imported when it runs."""
 
-from ra.settings import analysis_commands as analysis
+from ra.analysis import command_settings as analysis
+from ra.bench.settings import Bench
 from ra.settings import commands
 
 GROUPS = {
@@ -37,10 +38,10 @@ GROUPS = {
             "ra.analysis.black_box.predict_label:predict_label",
         ),
         "compose-detection": (analysis.ComposeDetection, "ra.analysis.dense.compose:compose"),
-        "train-detector": (analysis.TrainDetector, "ra.jobs.detection:train_detector"),
+        "train-detector": (analysis.TrainDetector, "ra.analysis.dense.train:train_detector"),
         "train-through-detector": (
             analysis.TrainThroughDetector,
-            "ra.jobs.detection:train_through_detector",
+            "ra.analysis.dense.train:train_through_detector",
         ),
         "evaluate-detection": (
             analysis.EvaluateDetection,
@@ -51,6 +52,6 @@ GROUPS = {
             "ra.analysis.dense.table:write_detection_tables",
         ),
     },
-    "measure speed": {"bench": (analysis.Bench, "ra.jobs.bench:bench")},
+    "measure speed": {"bench": (Bench, "ra.bench.command:bench")},
 }
 COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from ra.settings.base import Float, Int, Settings, setting
 
@@ -15,6 +15,24 @@ PAPER_WEIGHTS = "IMAGENET1K_V1"  # torchvision's weights when the paper was writ
 SCRATCH = "scratch"
 METRICS = ("psnr", "ssim", "image_loss")
 METRICS_HELP = "measures of image quality, the package's or your own"
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def unique(values: tuple) -> tuple:
+    if len(set(values)) < len(values):
+        raise ValueError("names something twice")
+    return values
+
+
+Lambda = Annotated[Float, Field(ge=0)]
+Lambdas = Annotated[
+    tuple[Lambda, ...], BeforeValidator(_tuple), AfterValidator(unique), Field(min_length=1)
+]
+Names = Annotated[tuple[str, ...], AfterValidator(unique)]
+Some = Annotated[Names, Field(min_length=1)]
 
 
 def _none(value: Any) -> Any:
@@ -48,6 +66,13 @@ class Source(Sizes):
     """Where a command takes its images from; sizes hold for a plain folder only."""
 
     data: Path = setting(..., "prepared data set, or a folder with train/ and val/", metavar="PATH")
+
+
+class Architecture(Settings):
+    """An architecture; further keys are its own settings (docs/config.md lists them)."""
+
+    model_config = ConfigDict(extra="allow")
+    arch: str = setting(..., "architecture")
 
 
 class Schedule(Settings):

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 from helpers import write_evaluation
 
+from ra.analysis.command_settings import Extras
 from ra.analysis.extras import write_extras
 from ra.cli import main
 from ra.models.checkpoints import load_recognizer, read_header
-from ra.settings.analysis_commands import Extras
 
 
 def call(*arguments):

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from helpers import write_evaluation
 
+from ra.analysis.command_settings import LambdaSweep
 from ra.analysis.lambdas import pareto, write_lambdas
 from ra.errors import UserError
-from ra.settings.analysis_commands import LambdaSweep
 
 # lambda: (PSNR, answers of the training R, answers of the other)
 SWEEP = {

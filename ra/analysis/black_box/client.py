@@ -21,8 +21,8 @@ from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
+from ra.analysis.settings import BlackBoxService
 from ra.errors import UserError
-from ra.settings.analysis import BlackBoxService
 
 RETRIED = (408, 425, 429, 500, 502, 503, 504)
 LARGEST = 1_000_000  # bytes of an answer

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ra.analysis.command_settings import PredictLabel
 from ra.data.images import BadImage, read_image
 from ra.errors import UserError
 from ra.models.checkpoints import load_recognizer
 from ra.models.recognizers import freeze
 from ra.runtime.devices import placed, use_device
-from ra.settings.analysis_commands import PredictLabel
 
 
 @torch.inference_mode()

@@ -11,11 +11,11 @@ import pandas as pd
 from PIL import Image
 from scipy.stats import binomtest
 
+from ra.analysis.command_settings import BlackBoxSheet
 from ra.errors import UserError
 from ra.evaluation.statistics import accuracy
 from ra.files import atomic, write_csv
 from ra.reporting.tables import write_markdown
-from ra.settings.analysis_commands import BlackBoxSheet
 
 MAGNIFIED = 256  # least side of a picture for people, pixels
 VERDICTS = ("1", "2", "both", "neither")

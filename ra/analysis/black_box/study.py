@@ -15,6 +15,7 @@ from torch import Tensor
 from ra.analysis.black_box.cache import AnswerCache
 from ra.analysis.black_box.client import Command, Endpoint
 from ra.analysis.black_box.sheet import write_sheet
+from ra.analysis.command_settings import BlackBox
 from ra.analysis.outputs import draw_images, outputs, shared_task
 from ra.analysis.scores import shown
 from ra.data.splits import open_split
@@ -25,7 +26,6 @@ from ra.progress import Progress
 from ra.reporting.names import recognizer_title, task_title
 from ra.reporting.tables import write_markdown
 from ra.runtime.devices import use_device
-from ra.settings.analysis_commands import BlackBox
 
 KINDS = {"clean": "clean", "no_processing": "no processing", "plain": "plain", "ra": "RA"}
 KEYS = ["task", "training_r", "lambda"]

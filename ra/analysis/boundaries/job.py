@@ -8,6 +8,7 @@ import torch
 
 from ra.analysis.boundaries.planes import write_planes
 from ra.analysis.boundaries.survey import similarities, survey_recognizers
+from ra.analysis.command_settings import Boundaries
 from ra.analysis.outputs import draw_images, outputs, shared_task
 from ra.data.splits import open_split
 from ra.errors import UserError
@@ -15,7 +16,6 @@ from ra.files import write_csv
 from ra.models.fixed import named_recognizers
 from ra.progress import Progress
 from ra.runtime.devices import placed, use_device
-from ra.settings.analysis_commands import Boundaries
 
 
 def run_boundaries(o: Boundaries) -> None:

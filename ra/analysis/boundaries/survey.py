@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ra.analysis.settings import BoundarySurvey
 from ra.evaluation.statistics import mean, rank_correlation
-from ra.settings.analysis import BoundarySurvey
 
 DIRECTIONS = ("ra", "random", "gradient")
 BATCH = 256  # points that a recognizer classifies at once

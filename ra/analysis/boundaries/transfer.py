@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ra.analysis.command_settings import BoundariesTable
 from ra.analysis.scores import load, shown, shown_p
 from ra.errors import UserError
 from ra.evaluation.statistics import holm, mean, permuted_correlation, rank_coefficient
@@ -19,7 +20,6 @@ from ra.registry import NO_RECOGNIZER
 from ra.reporting.names import recognizer_title
 from ra.reporting.plots import panels, save
 from ra.reporting.significance import recognizers_in
-from ra.settings.analysis_commands import BoundariesTable
 
 AXES = {
     "region_agreement": "agreement of regions (%)",

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ra.analysis.command_settings import SplitClasses
 from ra.data.prepare import COLUMNS, SPLITS, DatasetInfo, read_info, write_row
 from ra.errors import UserError
 from ra.files import atomic, escaped, write_json
 from ra.progress import say
-from ra.settings.analysis_commands import SplitClasses
 
 HALVES = ("A", "B")
 

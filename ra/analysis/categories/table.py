@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from ra.analysis.categories.halves import HALVES
+from ra.analysis.command_settings import Categories
 from ra.analysis.scores import load, score, shown_scores, spread, write_scores
 from ra.reporting.names import model_names, recognizer_title, task_title
 from ra.reporting.plots import panels, save
-from ra.settings.analysis_commands import Categories
 
 
 def write_categories(o: Categories) -> None:

@@ -13,9 +13,9 @@ from xml.sax.saxutils import escape
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ra.analysis.command_settings import ComposeDetection
 from ra.data.embedded import BLOCK, COLOURS, MIN_STD, PHOTOGRAPHS, blocks
 from ra.files import write_text
-from ra.settings.analysis_commands import ComposeDetection
 
 OBJECTS = ("brick", "chelsea", "coffee", "coins", "flower", "gravel", "ihc", "retina")
 TILE = 40  # pixels; the size by which the default data set lays its blocks

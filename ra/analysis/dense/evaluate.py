@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from ra.analysis.command_settings import EvaluateDetection
 from ra.analysis.dense.average_precision import coco_map, voc_map
 from ra.analysis.dense.boxes import write_boxes
 from ra.analysis.dense.detector import Objects, detect, load_detector
@@ -18,7 +19,6 @@ from ra.files import write_csv
 from ra.models.checkpoints import load_processor
 from ra.registry import NO_RECOGNIZER
 from ra.runtime.devices import placed, use_device
-from ra.settings.analysis_commands import EvaluateDetection
 
 PLAIN = "plain"
 KEYS = ["task", "evaluation_r", "trained_on", "p_model", "lambda", "training_r", "seed"]

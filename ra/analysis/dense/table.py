@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ra.analysis.command_settings import DetectionTable
 from ra.analysis.scores import load, score, shown, shown_p, shown_scores, spread
 from ra.errors import UserError
 from ra.evaluation.statistics import holm
@@ -14,7 +15,6 @@ from ra.files import write_csv, write_text
 from ra.registry import NO_RECOGNIZER
 from ra.reporting.names import model_names, recognizer_title, task_title
 from ra.reporting.plots import panels, save
-from ra.settings.analysis_commands import DetectionTable
 
 METRICS = {"map50": "mAP@0.5 (VOC)", "map": "mAP (COCO)"}
 TITLES = {"clean": "clean", "no_processing": "no processing", "plain": "plain", "ra": "RA"}

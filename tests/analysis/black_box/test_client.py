@@ -15,9 +15,9 @@ import pytest
 from ra.analysis.black_box.cache import AnswerCache
 from ra.analysis.black_box.client import Command, Endpoint, follow
 from ra.analysis.black_box.study import service
+from ra.analysis.settings import BlackBoxService
 from ra.cli.parser import parse
 from ra.errors import UserError
-from ra.settings.analysis import BlackBoxService
 
 KEY = "secret-7f3a"
 

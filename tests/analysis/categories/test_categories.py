@@ -9,11 +9,11 @@ from helpers import write_evaluation, write_images
 
 from ra.analysis.categories.halves import split_classes
 from ra.analysis.categories.table import write_categories
+from ra.analysis.command_settings import Categories, SplitClasses
 from ra.cli import main
 from ra.data.prepare import prepare, read_info
 from ra.data.splits import open_split
 from ra.errors import UserError
-from ra.settings.analysis_commands import Categories, SplitClasses
 
 
 def halve(data, out, seed=0) -> dict[str, list[str]]:

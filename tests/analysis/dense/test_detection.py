@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
+from ra.analysis.command_settings import ComposeDetection
 from ra.analysis.dense.compose import OBJECTS, compose
 from ra.analysis.dense.detector import (
     DetectionAware,
@@ -22,7 +23,6 @@ from ra.errors import UserError
 from ra.models.checkpoints import read_header, save_model
 from ra.models.processors import build_processor
 from ra.models.recognizers import build_recognizer
-from ra.settings.analysis_commands import ComposeDetection
 
 SIDE = 64
 

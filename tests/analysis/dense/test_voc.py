@@ -5,12 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
+from ra.analysis.command_settings import ComposeDetection
 from ra.analysis.dense.compose import OBJECTS, compose
 from ra.analysis.dense.voc import DetectionCrops, VocImages, read_annotation
 from ra.data.degradations import VALIDATION, build_task
 from ra.data.embedded import BLOCK, COLOURS, blocks
 from ra.errors import UserError
-from ra.settings.analysis_commands import ComposeDetection
 
 XML = """<annotation><folder>VOC2007</folder><filename>{name}.jpg</filename>
 <size><width>40</width><height>20</height><depth>3</depth></size>{objects}</annotation>"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ra.analysis import command_settings as commands
 from ra.analysis.dense.detector import (
     DetectionAware,
     DetectorTraining,
@@ -17,7 +18,6 @@ from ra.jobs.record import run_name
 from ra.jobs.training import Training, run_training
 from ra.models.processors import build_processor
 from ra.registry import NO_RECOGNIZER
-from ra.settings import analysis_commands as commands
 from ra.training.objectives import Plain, canonical_mode
 
 

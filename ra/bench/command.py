@@ -8,10 +8,10 @@ from pathlib import Path
 from ra.bench import cores, dag, evaluation, growth, manifest, released, steps, training
 from ra.bench.measure import write_rows
 from ra.bench.scene import Options, Work
+from ra.bench.settings import DEFAULT, Bench
 from ra.errors import UserError
 from ra.progress import quieted
 from ra.runtime.devices import use_device
-from ra.settings.analysis_commands import DEFAULT, Bench
 
 
 def bench(o: Bench) -> None:

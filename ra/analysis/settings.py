@@ -1,0 +1,184 @@
+"""The settings of the analyses: below `analysis` in config.yaml, and of their commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ra.settings.base import Float, Int, Settings, setting
+from ra.settings.shared import SCRATCH, Architecture, Lambdas, Names, Schedule
+
+Tasks = Names | None
+TASKS_HELP = "tasks of this analysis, where the experiment has them; null takes all"
+
+
+class Scenes(Settings):
+    """Size of a detection set that is composed of the embedded photographs."""
+
+    side: Int = setting(
+        96,
+        "images are fitted into a square of this side, pixels; for sr divisible by the factor",
+        ge=32,
+    )
+    train_images: Int = setting(400, "composed: training images", ge=1)
+    val_images: Int = setting(300, "composed: validation images", ge=1)
+
+
+class BlackBoxService(Settings):
+    """How an HTTP endpoint is called, and which images it gets."""
+
+    url: str | None = setting(None, "HTTP endpoint to which each PNG is POSTed")
+    label_path: str | None = setting(
+        None,
+        "keys and positions down to the label in the endpoint's JSON: labels.0.name",
+        metavar="PATH",
+    )
+    key_env: str | None = setting(
+        None,
+        "environment variable that holds the endpoint's key",
+        pattern="^[A-Za-z_][A-Za-z0-9_]*$",
+        metavar="NAME",
+    )
+    key_header: str = setting("Authorization", "header that carries the key")
+    key_prefix: str = setting("Bearer ", "what stands before the key there")
+    body: str | None = setting(
+        None,
+        'JSON text to send; "{image}" in it becomes the PNG in base64; null sends the PNG itself',
+        metavar="JSON",
+    )
+    field: str | None = setting(None, "send the PNG as this field of a form")
+    per_second: Float = setting(5.0, "requests a second, at most", gt=0)
+    timeout: Float = setting(30.0, "seconds to wait for the endpoint", gt=0)
+    retries: Int = setting(6, "repetitions of a failed request, with growing pauses", ge=0)
+    images: Int = setting(
+        400, "validation images; each is sent clean, and per task degraded, plain and RA", ge=1
+    )
+    against: tuple[Literal["label", "clean"], ...] = setting(
+        ("label", "clean"),
+        "compare answers with the label, or with the answer to the clean image",
+        min_length=1,
+    )
+    classes: Path | None = setting(None, "YAML file: answer -> class name", metavar="FILE")
+    sheet_images: Int = setting(60, "images on the sheet for people", ge=0)
+    seed: Int = setting(0, "draws images and the order of the sheet", ge=0)
+
+
+class BoundarySurvey(Settings):
+    """Where decision boundaries are looked for."""
+
+    images: Int = setting(150, "validation images at which distances and gradients are taken", ge=4)
+    planes: Int = setting(40, "of these, images around which a plane is sampled", ge=2)
+    grid: Int = setting(15, "points along a side of a plane", ge=3)
+    radius: Float = setting(
+        0.15,
+        "half a plane's side and the farthest distance, RMS over an image, full range is 1",
+        gt=0,
+    )
+    steps: Int = setting(20, "distances tried along a direction", ge=2)
+    seed: Int = setting(0, "draws images and random directions", ge=0)
+
+
+class CategoriesAnalysis(Settings):
+    tasks: Tasks = setting(None, TASKS_HELP)
+    seed: Int = setting(0, "draws the halves A and B of the classes", ge=0)
+    recognizer: str | None = setting(
+        None, "architecture of both recognizers; null is the first training recognizer"
+    )
+    weight: Float = setting(1e-3, "weight of the recognition loss", gt=0, alias="lambda")
+    schedule: dict[str, Any] = setting({}, "keys that differ from that recognizer's own schedule")
+
+
+class LambdaAnalysis(Settings):
+    tasks: Tasks = setting(None, TASKS_HELP)
+    objectives: dict[str, Lambdas] = setting(
+        {"ra": (1e-4, 1e-3, 1e-2)}, "objective: lambdas of the sweep; plain is the sweep's 0"
+    )
+
+
+class ExtrasAnalysis(Settings):
+    tasks: Tasks = setting(None, TASKS_HELP)
+    weight: Float = setting(
+        1e-3, "weight of the recognition loss in every row", gt=0, alias="lambda"
+    )
+    ensemble: Names | None = setting(
+        None,
+        "recognizers that together train one processor; null joins the first two of the "
+        "experiment, [] leaves the row out",
+    )
+    processors: dict[str, Architecture] = setting(
+        {},
+        "task: a second architecture of the processor, trained as the first one is",
+    )
+    fine_tune: Schedule = setting(Schedule(), "of recognizers that learn the processed images")
+
+
+class DetectionAnalysis(Scenes):
+    tasks: Tasks = setting(None, TASKS_HELP)
+    data: str = setting(
+        "composed",
+        "`composed` (pieces of the embedded photographs on others of them) or a VOCdevkit folder "
+        "with VOC2007/ and so on",
+        min_length=1,
+    )
+    name: str = setting(
+        "composed", "name of the detection set in results", pattern="^[A-Za-z0-9_.-]+$"
+    )
+    train: tuple[Annotated[str, Field(pattern="^[^/]+/[^/]+$")], ...] = setting(
+        ("VOC0000/train",),
+        "image sets for the detector and for processors trained with it: VOC2007/trainval",
+        min_length=1,
+    )
+    val: tuple[Annotated[str, Field(pattern="^[^/]+/[^/]+$")], ...] = setting(
+        ("VOC0000/val",), "image sets on which processors are evaluated: VOC2007/test", min_length=1
+    )
+    detector: str = setting("tiny", "tiny, or a Faster R-CNN of torchvision by name")
+    weights: str = setting(
+        SCRATCH, "of the detector's backbone: `scratch`, or torchvision's name; tiny has none"
+    )
+    detector_schedule: Schedule = setting(
+        Schedule(epochs=16, batch_size=8, lr=1e-3, lr_schedule="cosine", warmup=50),
+        "of the detector's training",
+    )
+    weight: Float = setting(1e-3, "weight of the detector's losses", gt=0, alias="lambda")
+    schedule: Schedule = setting(
+        Schedule(epochs=8, batch_size=4, lr=3e-3, lr_schedule="cosine", warmup=100),
+        "of processors trained on the detector's images",
+    )
+
+
+class BlackBoxAnalysis(BlackBoxService):
+    tasks: Tasks = setting(None, TASKS_HELP)
+    recognizer: str | None = setting(
+        None,
+        "where neither command nor url is given, the recognizer behind the black box; null is the "
+        "last evaluation recognizer that trains no processor",
+    )
+    command: tuple[str | float, ...] | None = setting(
+        None,
+        "program and arguments; {files} stands for PNG files, for each of which it prints a label",
+        min_length=1,
+    )
+
+
+class BoundariesAnalysis(BoundarySurvey):
+    tasks: Tasks = setting(None, TASKS_HELP)
+    training: Literal["train", "all"] = setting(
+        "train",
+        "training recognizers whose RA processors are compared with plain: those of "
+        "recognizers.train, or every recognizer",
+    )
+
+
+class Analysis(Settings):
+    categories: CategoriesAnalysis = setting(CategoriesAnalysis(), "transfer to other classes")
+    lambdas: LambdaAnalysis = setting(LambdaAnalysis(), "accuracy against image quality")
+    extras: ExtrasAnalysis = setting(ExtrasAnalysis(), "rows beyond the paper")
+    detection: DetectionAnalysis = setting(
+        DetectionAnalysis(), "transfer between classifiers and a detector"
+    )
+    black_box: BlackBoxAnalysis = setting(
+        BlackBoxAnalysis(), "a recognizer known by its answers alone"
+    )
+    boundaries: BoundariesAnalysis = setting(BoundariesAnalysis(), "why it transfers")
