@@ -64,7 +64,16 @@ class Progress(tqdm):
     """
 
     def __init__(
-        self, items=None, total=None, *, name: str, images=0, epochs=0, shown=True, **more
+        self,
+        items=None,
+        total=None,
+        *,
+        name: str,
+        images=0,
+        epochs=0,
+        shown=True,
+        unit="step",
+        **more,
     ) -> None:
         self.name, self.images, self.epochs = name, images, epochs
         self._terminal = sys.stderr.isatty()
@@ -74,6 +83,7 @@ class Progress(tqdm):
             items,
             total=total,
             desc=name,
+            unit=unit,
             mininterval=0.5 if self._terminal else STATUS_S,
             dynamic_ncols=self._terminal,
             disable=not shown or (quiet() and not self._file),

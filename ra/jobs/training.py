@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ra.data.prepare import DatasetInfo
-from ra.files import alone, atomic, write_json
+from ra.files import alone, write_csv, write_json
 from ra.jobs.record import log_dataset, start_run
 from ra.models.checkpoints import save_model
 from ra.registry import PLUGINS
@@ -25,7 +25,6 @@ from ra.settings.shared import Schedule, TrainingRuntime
 from ra.tracking.run import Run
 from ra.training.loop import train
 from ra.training.objectives import Objective
-from ra.training.resume import settings_of
 
 After = Callable[[torch.device, Run], dict[str, Any]]
 
@@ -70,7 +69,8 @@ def run_training(
     A training that was interrupted goes on at its last state. The state is removed last of all, so
     that a kill while the results are written or recorded costs no training.
     """
-    settings = settings_of(schedule, runtime, name=job.name, **job.identity, **job.settings)
+    fixed = {"seed": runtime.seed, "precision": runtime.precision, "name": job.name}
+    settings = {**schedule.model_dump(), **fixed, **job.identity, **job.settings}
     if PLUGINS:
         settings["plugins"] = sorted(set(PLUGINS.values()))
     state = save_dir / "state.pt"  # not an output: Snakemake would delete it when a job fails
@@ -81,38 +81,24 @@ def run_training(
             use_device(runtime, team) as where,
             start_run(job.kind, settings, where, run_id=known) as run,
         ):
-            _train(job, schedule, runtime, (where, team, run), settings, state)
+            if job.dataset:
+                log_dataset(run, job.dataset, "training")
+            for network in filter(None, job.fixed):
+                placed(network, where)
+            history: list[dict[str, float]] = []
+            if not job.ready:
+                if team.leader:
+                    write_json(save_dir / "run.json", {"run_id": run.run_id})
+                begin = time.perf_counter()
+                how = (schedule, runtime, where, state, settings, run.log_metrics, team)
+                history = train(job.objective, job.crops, *how)
+                run.log_metrics({"train_s": time.perf_counter() - begin}, step=len(history))
+            if team.leader:
+                header = {**job.identity, **job.after(where, run), "settings": settings}
+                _save(save_dir, job.objective.modules, header, history, run)
+                job.done(run)
         if is_leader():
             state.unlink(missing_ok=True)
-
-
-def _train(job: Training, schedule, runtime, place, settings: dict[str, Any], state: Path) -> None:
-    where, team, run = place
-    if job.dataset:
-        log_dataset(run, job.dataset, "training")
-    for network in filter(None, job.fixed):
-        placed(network, where)
-    history: list[dict[str, float]] = []
-    if not job.ready:
-        if team.leader:
-            write_json(state.parent / "run.json", {"run_id": run.run_id})
-        begin = time.perf_counter()
-        history = train(
-            job.objective,
-            job.crops,
-            schedule,
-            runtime,
-            where,
-            state,
-            settings,
-            run.log_metrics,
-            team,
-        )
-        run.log_metrics({"train_s": time.perf_counter() - begin}, step=len(history))
-    if team.leader:
-        header = {**job.identity, **job.after(where, run), "settings": settings}
-        _save(state.parent, job.objective.modules, header, history, run)
-        job.done(run)
 
 
 def _save(save_dir: Path, modules: dict[str, nn.Module], header, history, run: Run) -> None:
@@ -122,8 +108,7 @@ def _save(save_dir: Path, modules: dict[str, nn.Module], header, history, run: R
         save_model(path, module, {"kind": kind, **header})
         run.log_artifact(path, "checkpoints")
     columns = None if history else ["epoch"]
-    with atomic(save_dir / "training.csv") as temporary:
-        pd.DataFrame(history, columns=columns).to_csv(temporary, index=False)
+    write_csv(save_dir / "training.csv", pd.DataFrame(history, columns=columns))
     run.log_artifact(save_dir / "training.csv")
 
 

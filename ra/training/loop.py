@@ -1,4 +1,4 @@
-"""One training loop for every objective, and for R: read it from top to bottom.
+"""One training loop for every objective, and for recognizers: read it from top to bottom.
 
 Everything random is a function of (seed, epoch, index), the learning rate a function of the
 step: a run that is killed and resumed gives the numbers of an uninterrupted one.
@@ -12,9 +12,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,13 +28,12 @@ from ra.runtime.devices import autocast, placed
 from ra.runtime.distributed import ALONE, Team
 from ra.settings.shared import Schedule, TrainingRuntime
 from ra.training.objectives import Objective
-from ra.training.resume import restore_state, save_state
+from ra.training.resume import StateFile
 
-# Fused: one kernel over all parameters, which on small networks saves several percent of a step.
 OPTIMIZERS = {
-    "adam": functools.partial(torch.optim.Adam, fused=True),
-    "adamw": functools.partial(torch.optim.AdamW, fused=True),
-    "sgd": functools.partial(torch.optim.SGD, fused=True, momentum=0.9),
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": functools.partial(torch.optim.SGD, momentum=0.9),
 }
 
 
@@ -76,110 +76,92 @@ def train(
         UserError: the saved state is damaged.
         Interrupted: stopped by a signal, state saved.
     """
-    for module in objective.modules.values():
+    networks = objective.modules
+    for module in networks.values():
         placed(module, device).train()
     optimizer = optimizer_of(objective, schedule)
-    networks = objective.modules
-    step, history, partial, rng = restore_state(state, networks, optimizer, settings)
-    objective.modules = team.wrap(networks)
-    keys = TrainingKeys(
-        len(crops), schedule.batch_size, schedule.epochs, runtime.seed, step, team.rank, team.world
-    )
+    kept = StateFile(state, networks, optimizer, settings)
+    step, history, partial, rng = kept.restore()
     team.check(len(crops), schedule.batch_size)
-    per_epoch = keys.steps_per_epoch
+    objective.modules = team.wrap(networks)
     objective.begin(crops, schedule.epochs, device, runtime.precision)
-    meter = Meter(partial, team)
-    saving = _Saving(state, networks, optimizer, settings, runtime.checkpoint_seconds, team)
-    bar = Progress(
-        total=per_epoch * schedule.epochs,
-        initial=step,
-        name=settings.get("name", "train"),
-        images=schedule.batch_size,
-        epochs=schedule.epochs,
-        shown=team.leader,
-        unit="step",
-    )
+    size, epochs = schedule.batch_size, schedule.epochs
+    keys = TrainingKeys(len(crops), size, epochs, runtime.seed, step, team.rank, team.world)
+    per_epoch, last = keys.steps_per_epoch, keys.steps_per_epoch * epochs
+    meter, saved = Meter(partial, team), time.monotonic()
     batches = ahead(loader(crops, keys, runtime.workers, device))
-    with StopSignal() as stop, bar, closing(batches):
+    name = settings.get("name", "train")
+    bar = Progress(
+        total=last, initial=step, name=name, images=size, epochs=epochs, shown=team.leader
+    )
+    with stop_signals() as signals, bar, closing(batches):
         for batch in batches:
             if rng is not None:  # only now: to begin, the loader took a number of its own
                 torch.set_rng_state(rng)
                 rng = None
             batch = batch.to(device)
+            lr = schedule.lr_at(step, per_epoch)
             for group in optimizer.param_groups:
-                group["lr"] = schedule.lr_at(step, per_epoch)
+                group["lr"] = lr
             with autocast(device, runtime.precision):
                 losses = objective.losses(batch)
-            optimizer.zero_grad(set_to_none=True)
-            share = team.weight(len(batch.label), keys.images_in(step))
-            (losses["total"] * share if share != 1 else losses["total"]).backward()
+            optimizer.zero_grad()
+            (losses["total"] * team.weight(len(batch.label), keys.images_in(step))).backward()
             optimizer.step()
             meter.add(losses, len(batch.label))
             step += 1
             bar.update()
 
             end_of_epoch = step % per_epoch == 0
-            together = end_of_epoch or step % runtime.log_steps == 0
-            if together:
+            meet = end_of_epoch or step % runtime.log_steps == 0
+            if meet:
                 metrics = meter.flush(step, state)
                 log(metrics, step)
                 bar.set_postfix({k: f"{v:.4g}" for k, v in metrics.items()})
             if end_of_epoch:
-                history.append(meter.epoch(step // per_epoch, optimizer.param_groups[0]["lr"]))
+                history.append(meter.end_epoch(step // per_epoch, lr))
                 log({f"epoch_{k}": v for k, v in history[-1].items() if k != "epoch"}, step)
-            last = step == per_epoch * schedule.epochs
-            saving.after(step, history, meter, stop.number, together, last)
+            if team.world == 1 or meet:  # all members save and stop at one step
+                due = step < last and time.monotonic() - saved > runtime.checkpoint_seconds
+                due, number = team.agree(due, max(signals, default=0))
+                if due or number:
+                    meter.flush(step, state)  # never save a state that has diverged
+                    _check_weights(networks, step, state)
+                    if team.leader:
+                        kept.save(step, history, meter.epoch)
+                    saved = time.monotonic()
+                if number:
+                    if team.leader:
+                        said = f"stopped at step {step}; run the same command to go on"
+                        print(said, file=sys.stderr)
+                    raise Interrupted(128 + number)
     objective.modules = networks
     return history
-
-
-class _Saving:
-    """Saves the state when it is due, or when a signal ends the training."""
-
-    def __init__(self, state: Path, networks, optimizer, settings, seconds: float, team: Team):
-        self.state, self.networks, self.optimizer = state, networks, optimizer
-        self.settings, self.seconds, self.team = settings, seconds, team
-        self.saved = time.monotonic()
-
-    def after(self, step: int, history, meter: Meter, number: int, together: bool, last: bool):
-        """Called after each step; raises Interrupted where a signal of this ``number`` came."""
-        due = time.monotonic() - self.saved > self.seconds
-        if self.team.world > 1:  # all members save and stop at one step, where they meet anyway
-            due, number = self.team.agree(due, number) if together else (False, 0)
-        if number or (due and not last):
-            meter.flush(step, self.state)  # never save a state that has diverged
-            _check_weights(self.networks, step, self.state)
-            if self.team.leader:
-                partial = {"sums": meter.sums, "images": meter.images, "seconds": meter.seconds}
-                save_state(
-                    self.state, self.networks, self.optimizer, self.settings, step, history, partial
-                )
-            self.saved = time.monotonic()
-        if number:
-            if self.team.leader:
-                print(f"stopped at step {step}; run the same command to go on", file=sys.stderr)
-            raise Interrupted(128 + number)
 
 
 def optimizer_of(objective: Objective, schedule: Schedule) -> torch.optim.Optimizer:
     """The schedule's optimizer over all parameters that the objective trains."""
     parameters = [p for module in objective.modules.values() for p in module.parameters()]
-    return OPTIMIZERS[schedule.optimizer](
-        parameters, lr=schedule.lr, weight_decay=schedule.weight_decay
-    )
+    # Fused: one kernel over all parameters, which saves small networks several percent of a step.
+    more = {"lr": schedule.lr, "weight_decay": schedule.weight_decay, "fused": True}
+    return OPTIMIZERS[schedule.optimizer](parameters, **more)
 
 
 class Meter:
-    """Running means of losses, kept on the device between flushes so that no step waits."""
+    """Means of losses, kept on the device between flushes so that no step waits.
 
-    def __init__(self, partial: dict | None = None, team: Team = ALONE) -> None:
+    Args:
+        epoch: sums of the unfinished epoch, as saved; empty at its beginning.
+    """
+
+    def __init__(self, epoch: dict[str, Any], team: Team = ALONE) -> None:
+        self.epoch = epoch or {"sums": {}, "images": 0, "seconds": 0.0}
         self._team = team
-        self.sums: dict[str, float] = dict(partial["sums"]) if partial else {}
-        self.images: int = partial["images"] if partial else 0
-        self.seconds: float = partial["seconds"] if partial else 0.0
+        self._begin()
+
+    def _begin(self) -> None:
         self._pending: dict[str, torch.Tensor] = {}
-        self._pending_images = 0
-        self._since = time.perf_counter()
+        self._images, self._since = 0, time.perf_counter()
 
     def add(self, losses: dict[str, torch.Tensor], images: int) -> None:
         """Note one step's losses (means over ``images``)."""
@@ -187,52 +169,48 @@ class Meter:
             sofar = self._pending.get(name, 0)
             # Double: the order in which partial sums are flushed must not show in the result.
             self._pending[name] = sofar + value.detach().double() * images
-        self._pending_images += images
+        self._images += images
 
     def flush(self, step: int, state: Path) -> dict[str, float]:
         """Means since the last flush, and images/s; raises Diverged where one is not finite."""
         mine = [value.item() for value in self._pending.values()]  # waits for the device
-        *totals, images = self._team.sum([*mine, float(self._pending_images)])
-        now = time.perf_counter()
-        means = {}
+        *totals, images = self._team.sum([*mine, float(self._images)])
+        seconds, means, sums = time.perf_counter() - self._since, {}, self.epoch["sums"]
         for name, value in zip(self._pending, totals, strict=True):
-            self.sums[name] = self.sums.get(name, 0.0) + value
+            sums[name] = sums.get(name, 0.0) + value
             means[name] = value / images
             if not math.isfinite(means[name]):
                 raise _diverged(f"loss '{name}' is {means[name]}", step, state)
         if images:
-            means["images_per_s"] = images / max(now - self._since, 1e-9)
-        self.images += int(images)
-        self.seconds += now - self._since
-        self._pending, self._pending_images, self._since = {}, 0, now
+            means["images_per_s"] = images / max(seconds, 1e-9)
+        self.epoch["images"] += int(images)
+        self.epoch["seconds"] += seconds
+        self._begin()
         return means
 
-    def epoch(self, epoch: int, lr: float) -> dict[str, float]:
+    def end_epoch(self, epoch: int, lr: float) -> dict[str, float]:
         """The finished epoch's row; begins the next."""
-        row = {"epoch": epoch, **{name: total / self.images for name, total in self.sums.items()}}
-        row |= {"lr": lr, "seconds": self.seconds, "images_per_s": self.images / self.seconds}
-        self.sums, self.images, self.seconds = {}, 0, 0.0
-        return row
+        images, seconds = self.epoch["images"], self.epoch["seconds"]
+        means = {name: total / images for name, total in self.epoch["sums"].items()}
+        self.epoch = {"sums": {}, "images": 0, "seconds": 0.0}
+        speed = {"seconds": seconds, "images_per_s": images / seconds}
+        return {"epoch": epoch, **means, "lr": lr, **speed}
 
 
-class StopSignal:
-    """Turns SIGTERM and SIGINT into a flag that the loop reads after each step."""
-
-    number = 0
-
-    def __enter__(self) -> StopSignal:
-        self._before = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collects SIGTERM and SIGINT in a list, at which the loop looks after each step."""
+    came: list[int] = []
+    main = threading.current_thread() is threading.main_thread()  # others cannot handle signals
+    before = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in ((signal.SIGTERM, signal.SIGINT) if main else ())
+    }
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
             signal.signal(number, handler)
-
-    def _note(self, number: int, _frame: object) -> None:
-        self.number = number
 
 
 def _diverged(what: str, step: int, state: Path) -> Diverged:
