@@ -27,9 +27,8 @@ def atomic(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is fsynced and renamed to ``path``.
 
     The temporary name keeps the suffix of ``path`` (libraries choose formats by it). If the body
-    raises, the temporary file is removed and ``path`` is as it was. What a kill -9 left in the
-    folder goes when the next process writes there. An OSError names ``path``, never the temporary
-    file.
+    raises, ``path`` is as it was. What a kill -9 left in the folder goes when the next process
+    writes there. An OSError names ``path``, never the temporary file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,10 +40,9 @@ def atomic(path: Path | str) -> Iterator[Path]:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename is not None and os.fspath(error.filename) == os.fspath(temporary):
-            error.filename = None
-        with named(path):
-            raise
+        if error.filename is None or os.fspath(error.filename) == os.fspath(temporary):
+            error.filename = os.fspath(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

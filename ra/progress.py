@@ -40,16 +40,12 @@ def quieted(wanted: bool = True) -> Iterator[None]:
 
     ``wanted=False`` changes nothing: a process started by a quiet one stays quiet.
     """
-    before = os.environ.get(QUIET)
-    if wanted:
-        os.environ[QUIET] = "1"
+    before = os.environ.get(QUIET, "")
+    os.environ[QUIET] = "1" if wanted else before
     try:
         yield
     finally:
-        if wanted:
-            os.environ.pop(QUIET)
-            if before is not None:
-                os.environ[QUIET] = before
+        os.environ[QUIET] = before
 
 
 class Progress(tqdm):
@@ -58,32 +54,25 @@ class Progress(tqdm):
     Args:
         total, initial: number of steps, and how many of them a resumed job has already done.
         name: of the job, such as "sr ra l=0.001 resnet18 seed0".
-        images: images per step, to show images/s; 0 shows steps/s.
+        images: images per step, to show images/s; 0 shows ``unit``/s.
         epochs: number of epochs; 0 shows none.
         shown: False in all but one of the processes that share a training.
     """
 
     def __init__(
-        self,
-        items=None,
-        total=None,
-        *,
-        name: str,
-        images=0,
-        epochs=0,
-        shown=True,
-        unit="step",
-        **more,
+        self, items=None, total=None, *, name, images=0, epochs=0, shown=True, unit="step", **more
     ) -> None:
-        self.name, self.images, self.epochs = name, images, epochs
+        self.name, self.images, self.epochs = name, images or 1, epochs
         self._terminal = sys.stderr.isatty()
         self._line, self._status, self._said = time.monotonic(), 0.0, -1
-        self._file = _status_file()
+        folder, file = os.environ.get(FOLDER), f"{socket.gethostname()}-{os.getpid()}.json"
+        self._file = Path(folder, file) if folder else None
         super().__init__(
             items,
             total=total,
             desc=name,
-            unit=unit,
+            unit="images" if images else unit,
+            unit_scale=images or False,
             mininterval=0.5 if self._terminal else STATUS_S,
             dynamic_ncols=self._terminal,
             disable=not shown or (quiet() and not self._file),
@@ -96,36 +85,35 @@ class Progress(tqdm):
         if self._file and now - self._status >= STATUS_S:
             self._status = now
             with contextlib.suppress(OSError):  # a full disk must not stop a training
-                _replace(self._file, json.dumps(self.state()))
-        if quiet():
-            return
-        if self._terminal:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                # Not ra.files.atomic: once a second, with no need for an fsync.
+                new = self._file.with_suffix(".new")
+                new.write_text(json.dumps(self.state()))
+                new.replace(self._file)
+        if self._terminal and not quiet():
             super().display(msg, pos)
         elif now - self._line >= LINE_S:
             self._say()
 
     def _say(self) -> None:
-        self._line, self._said = time.monotonic(), self.n
-        print(line(self.state()), file=sys.stderr, flush=True)
+        if not quiet():
+            self._line, self._said = time.monotonic(), self.n
+            print(line(self.state()), file=sys.stderr, flush=True)
 
     def state(self) -> dict:
         """name, done, percent, epoch, epochs, rate (per s), unit, eta (s), time (s since 1970)."""
-        rate = self.format_dict["rate"]
-        if not rate:
-            rate = (self.n - self.initial) / max(self.format_dict["elapsed"], 1e-9)
+        shown = self.format_dict
+        rate = shown["rate"] or (self.n - self.initial) / max(shown["elapsed"], 1e-9)
         done = self.n / self.total if self.total else 0
-        epoch = min(self.epochs, int(done * self.epochs) + 1)
-        eta = (self.total - self.n) / rate if rate and self.total else None
-        unit = "images" if self.images else self.unit
         return {
             "name": self.name,
-            "done": self.n * (self.images or 1),
+            "done": self.n * self.images,
             "percent": int(100 * done) if self.total else None,
-            "epoch": epoch,
+            "epoch": min(self.epochs, int(done * self.epochs) + 1),
             "epochs": self.epochs,
-            "rate": rate * (self.images or 1),
-            "unit": unit,
-            "eta": eta,
+            "rate": rate * self.images,
+            "unit": self.unit,
+            "eta": (self.total - self.n) / rate if rate and self.total else None,
             "note": self.postfix or "",
             "time": time.time(),
         }
@@ -139,9 +127,10 @@ class Progress(tqdm):
         if self.disable:
             return
         if self._file:
-            self._file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._file.unlink()
         if not self._terminal or quiet():
-            if not quiet() and self.total and self.n >= self.total > self._said:
+            if self.total and self.n >= self.total > self._said:
                 self._say()
             self.disable = True  # tqdm's own ending is for terminals
         super().close()
@@ -151,33 +140,10 @@ def line(state: dict, width: int = 0) -> str:
     """One line: name, padded to ``width``; percent or count; epoch, images/s, time left, losses."""
     percent = f"{state['done']}" if state["percent"] is None else f"{state['percent']:3d}%"
     epoch = f"  epoch {state['epoch']}/{state['epochs']}" if state["epochs"] else ""
-    left = "" if state["eta"] is None else f"  {_clock(state['eta'])} left"
+    left = "" if state["eta"] is None else f"  {tqdm.format_interval(state['eta'])} left"
     note = f"  {state['note']}" if state["note"] else ""
     rate = f"  {state['rate']:.4g} {state['unit']}/s" if state["rate"] else ""
     return f"{state['name']:<{width}}  {percent}{epoch}{rate}{left}{note}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-
-
-def _status_file() -> Path | None:
-    folder = os.environ.get(FOLDER)
-    if not folder:
-        return None
-    with contextlib.suppress(OSError):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        return Path(folder) / f"{socket.gethostname()}-{os.getpid()}.json"
-    return None
-
-
-def _replace(path: Path, text: str) -> None:
-    """Replace ``path`` without ``ra.files.atomic``: once a second, with no need for an fsync."""
-    temporary = path.with_suffix(".new")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 def running(folder: Path, stale_s: float = 600) -> list[dict]:

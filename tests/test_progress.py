@@ -168,7 +168,7 @@ def test_watch_alone_aligns_names_and_says_when_nothing_runs(tmp_path, capsys, m
         (folder / child).write_text(json.dumps({**state, "time": 9e9}))
     assert main(["watch", "--results", str(tmp_path)]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said == ["long name   50%  0:09 left", "short       50%  0:09 left"]
+    assert said == ["long name   50%  00:09 left", "short       50%  00:09 left"]
 
 
 def test_watch_alone_tells_a_pipe_the_state_once(tmp_path, capsys, monkeypatch):

@@ -10,7 +10,7 @@ from ra.data.splits import Crops, loader, open_split, validation_keys
 from ra.errors import UserError
 from ra.evaluation.evaluate import Evaluation, evaluate, summarise
 from ra.evaluation.quality import build_measures
-from ra.files import atomic, write_json
+from ra.files import write_csv, write_json
 from ra.jobs.record import log_dataset, run_name, start_run
 from ra.jobs.training import run_id_in
 from ra.models.checkpoints import load_processor, read_header
@@ -84,9 +84,8 @@ def _write(
     title = f"{task_title(identity['task'])}, {p_model_title(identity['p_model'])}"
     write_heat_map(save_dir / "accuracy.png", matrix.rename(columns=recognizer_title), title)
     write_json(save_dir / "evaluation.json", {"seconds": result.seconds})
-    for name, table in (("images.csv", images), ("evaluation.csv", tidy)):
-        with atomic(save_dir / name) as temporary:
-            table.to_csv(temporary, index=False)
+    write_csv(save_dir / "images.csv", images)
+    write_csv(save_dir / "evaluation.csv", tidy)
     rows = zip(tidy.evaluation_r, tidy.metric, tidy.value, strict=True)
     run.log_metrics({f"{r}/{m}".removeprefix(f"{NO_RECOGNIZER}/"): v for r, m, v in rows})
     for name in ("evaluation.csv", "accuracy.png", "strip.png"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import queue
 import re
 import shutil
 import signal
@@ -37,9 +36,9 @@ def watch(folder: Path, command: Sequence[str] = (), out: TextIO | None = None) 
     Returns:
         The command's exit status; 0 without one.
     """
-    out = out or sys.stdout
+    block = Block(out or sys.stdout)
     if not command:
-        return _follow(folder, out)
+        return _follow(folder, block)
     child = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -48,27 +47,36 @@ def watch(folder: Path, command: Sequence[str] = (), out: TextIO | None = None) 
         errors="replace",
         env={**os.environ, FOLDER: str(folder.absolute())},
     )
-    said: queue.Queue[str | None] = queue.Queue()
-    threading.Thread(target=_read, args=(child.stdout, said), daemon=True).start()
+    head: list[str] = []
+    ended = threading.Event()
+
+    def redraw() -> None:
+        while not ended.wait(EVERY_S):
+            block.draw([*head, *job_lines(folder)])
+
+    drawing = threading.Thread(target=redraw, daemon=True)
     # Ctrl-C reaches the command as well; the command decides what to finish, and we wait for it.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    block = Block(out)
     try:
-        while _print(said, block):
-            block.draw([*block.head, *job_lines(folder)])
+        drawing.start()
+        for text in child.stdout:
+            block.above(text.rstrip("\n"))
+            if done := DONE.search(text):
+                head[:] = [f"jobs  {done[2]}%  {done[1]} done"]
     finally:
+        ended.set()
+        drawing.join()
         block.draw([])
         signal.signal(signal.SIGINT, before)
     return child.wait()
 
 
-def _follow(folder: Path, out: TextIO) -> int:
-    block = Block(out)
+def _follow(folder: Path, block: Block) -> int:
     try:
         while True:
             lines = job_lines(folder) or [f"no job is running ({folder})"]
             if not block.terminal:
-                out.write("".join(f"{text}\n" for text in lines))
+                block.out.write("".join(f"{text}\n" for text in lines))
                 return 0
             block.draw(lines)
             time.sleep(EVERY_S)
@@ -83,30 +91,8 @@ def job_lines(folder: Path) -> list[str]:
     return [line(state, width) for state in states]
 
 
-def _read(source: TextIO, said: queue.Queue) -> None:
-    for text in source:
-        said.put(text.rstrip("\n"))
-    said.put(None)
-
-
-def _print(said: queue.Queue, block: Block) -> bool:
-    """Print the output of the next ``EVERY_S`` seconds above ``block``; False at its end."""
-    until = time.monotonic() + EVERY_S
-    while (left := until - time.monotonic()) > 0:
-        try:
-            text = said.get(timeout=left)
-        except queue.Empty:
-            break
-        if text is None:
-            return False
-        block.above(text)
-        if done := DONE.search(text):
-            block.head = [f"jobs  {done[2]}%  {done[1]} done"]
-    return True
-
-
 class Block:
-    """Lines at the bottom of a terminal that are redrawn in place.
+    """Lines at the bottom of a terminal that are redrawn in place; two threads may use it.
 
     They never fill the terminal: lines that have scrolled off its top cannot be erased, so each
     redraw of a taller block would scroll all of it again.
@@ -114,31 +100,28 @@ class Block:
 
     def __init__(self, out: TextIO) -> None:
         self.out, self.terminal = out, out.isatty()
-        self.head: list[str] = []  # drawn first
         self._lines: list[str] = []
+        self._drawn = 0
+        self._lock = threading.Lock()
 
     def above(self, text: str) -> None:
         """Print ``text`` above the block."""
-        lines = self._lines
-        self._erase()
-        self.out.write(text + "\n")
-        self._show(lines)
+        with self._lock:
+            self._redraw(text + "\n")
 
     def draw(self, lines: list[str]) -> None:
-        self._erase()
-        self._show(lines)
+        """Replace the block by ``lines``."""
+        with self._lock:
+            self._lines = lines if self.terminal else []
+            self._redraw()
 
-    def _erase(self) -> None:
-        if self._lines:
-            self.out.write(f"\x1b[{len(self._lines)}A\x1b[J")  # up, and clear to the end
-            self._lines = []
-
-    def _show(self, lines: list[str]) -> None:
-        if self.terminal and lines:
-            columns, rows = shutil.get_terminal_size()
-            room = max(rows - 2, 1)  # the last line of output above, the cursor below
-            if len(lines) > room:
-                lines = [*lines[: room - 1], f"... and {len(lines) - room + 1} more"]
-            self._lines = [text[: columns - 1] for text in lines]
-            self.out.write("".join(f"{text}\n" for text in self._lines))
+    def _redraw(self, above: str = "") -> None:
+        columns, rows = shutil.get_terminal_size()
+        room = max(rows - 2, 1)  # the last line of output above, the cursor below
+        erase = f"\x1b[{self._drawn}A\x1b[J" if self._drawn else ""  # up, and clear to the end
+        shown = self._lines
+        if len(shown) > room:
+            shown = [*shown[: room - 1], f"... and {len(shown) - room + 1} more"]
+        self._drawn = len(shown)
+        self.out.write(erase + above + "".join(f"{text[: columns - 1]}\n" for text in shown))
         self.out.flush()
