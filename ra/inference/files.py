@@ -35,27 +35,23 @@ def find_inputs(inputs: Sequence[str], out: Path | None = None) -> list[tuple[Pa
         if not paths:
             raise UserError(f"{escaped(text)}: no such file, folder or pattern")
         for path in paths:
-            if path.is_dir():
-                images, others = find_files(path)
-                if out is not None and path.resolve() in out.resolve().parents:
-                    earlier = out.resolve()
-                    images = [i for i in images if earlier not in (path / i).resolve().parents]
-                if not images:
-                    raise UserError(f"{escaped(path)}: no image in it ({', '.join(EXTENSIONS)})")
-                found += [(path / file, Path(file)) for file in images]
-                _say_left_out(path, others)
-            else:
-                found.append((path, Path(path.name)))
+            places = _images_in(path, out) if path.is_dir() else None
+            found += [(path / p, Path(p)) for p in places] if places else [(path, Path(path.name))]
     return found
 
 
-def _say_left_out(folder: Path, files: Sequence[str]) -> None:
-    if files:
-        names = ", ".join(escaped(name) for name in files[:5]) + (", ..." if files[5:] else "")
-        print(
-            f"{escaped(folder)}: not images by name, left out: {len(files)} ({names})",
-            file=sys.stderr,
-        )
+def _images_in(folder: Path, out: Path | None) -> list[str]:
+    """Images of ``folder`` that are not below ``out``; other files are named on stderr."""
+    images, others = find_files(folder)
+    if out is not None and folder.resolve() in out.resolve().parents:
+        images = [i for i in images if out.resolve() not in (folder / i).resolve().parents]
+    if not images:
+        raise UserError(f"{escaped(folder)}: no image in it ({', '.join(EXTENSIONS)})")
+    if others:
+        names = ", ".join(escaped(name) for name in others[:5]) + (", ..." if others[5:] else "")
+        said = f"{escaped(folder)}: not images by name, left out: {len(others)} ({names})"
+        print(said, file=sys.stderr)
+    return images
 
 
 def plan(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
@@ -140,17 +136,15 @@ def save(image: Image.Image, path: Path) -> None:
         OSError: the disk is full or read-only.
     """
     mode = stored_mode(path, image.mode, max(image.size))
-    profile = image.info.get("icc_profile")
+    options = {"quality": 95} if path.suffix.lower() in LOSSY else {}
+    if profile := image.info.get("icc_profile"):
+        options["icc_profile"] = profile
     if image.mode.endswith("A") and not mode.endswith("A"):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert(mode)
-    options = {"quality": 95} if path.suffix.lower() in LOSSY else {}
-    if profile:
-        options["icc_profile"] = profile
     with atomic(path) as temporary:
         try:
-            image.save(temporary, **options)
+            image.convert(mode).save(temporary, **options)
         except Exception as error:  # Pillow's encoders raise nearly anything
             if getattr(error, "errno", None):
                 raise  # the disk's: atomic adds the name of the file

@@ -16,8 +16,8 @@ from torch import Tensor
 from ra.data.degradations import VALIDATION, build_task, no_processing
 from ra.data.images import resized
 from ra.errors import UserError
-from ra.inference.process import Processor
-from ra.models.checkpoints import load_recognizer, read_header
+from ra.inference.process import Processor, to_bytes, to_tensor
+from ra.models.checkpoints import load_recognizer
 from ra.models.classes import read_classes
 from ra.models.recognizers import Recognizer, build_recognizer, classifying, freeze
 from ra.models.user_recognizer import load_user_recognizer
@@ -63,8 +63,8 @@ def open_classifier(name: str, device: torch.device | str = "cpu") -> Classifier
     """
     path = Path(name)
     if path.suffix == ".safetensors":
-        header = read_header(path)
         network = freeze(load_recognizer(path, device))
+        header = network.stored
         return Classifier(header["arch"], network, header["classes"], header.get("crop"))
     if path.suffix in (".yaml", ".yml"):
         network = freeze(load_user_recognizer(path).to(device))
@@ -93,9 +93,8 @@ def views(
         image: degraded, uint8 (h, w, 3).
         resize: side in pixels of the middle square to classify; None is the whole image.
     """
-    inputs = torch.from_numpy(image.copy()).permute(2, 0, 1)[None] / 255
-    before = no_processing(inputs, processor.scale)
-    after = torch.from_numpy(processor.pixels(image)).permute(2, 0, 1)[None] / 255
+    before = no_processing(to_tensor(image) / 255, processor.scale)
+    after = to_tensor(processor.pixels(image)) / 255
     return tuple(_middle(view, resize).to(processor.device) for view in (before, after))
 
 
@@ -106,8 +105,7 @@ def classify(classifier: Classifier, view: Tensor) -> tuple[str, float]:
     Raises:
         UserError: the image is too small for the network.
     """
-    hint = "give a --resize"
-    with classifying(classifier.name, *view.shape[2:], hint):
+    with classifying(classifier.name, *view.shape[2:], "give a --resize"):
         probability, label = classifier.network(view)[0].softmax(0).max(0)
     return classifier.classes[int(label)], 100 * float(probability)
 
@@ -121,10 +119,9 @@ def degrade(clean: np.ndarray, processor: Processor, number: int) -> np.ndarray:
     height, width = (side - side % task.scale for side in clean.shape[:2])
     if not height or not width:
         raise UserError(f"is {clean.shape[1]}x{clean.shape[0]} px, too small to be degraded")
-    crops = torch.from_numpy(clean[:height, :width].copy()).permute(2, 0, 1)[None]
-    degraded = task.degrade(crops, [(0, VALIDATION, number)])
+    degraded = task.degrade(to_tensor(clean[:height, :width]), [(0, VALIDATION, number)])
     if degraded.is_floating_point():
-        degraded = (degraded * 255).round().byte()
+        return to_bytes(degraded)
     return degraded[0].permute(1, 2, 0).numpy()
 
 
@@ -132,15 +129,13 @@ def _middle(image: Tensor, resize: int | None) -> Tensor:
     """The middle square of ``resize`` pixels of (1, 3, H, W), its shorter side resized to that."""
     if resize is None:
         return image
-    pixels = (image[0] * 255).round().byte().permute(1, 2, 0).numpy()
-    whole = Image.fromarray(pixels)
+    whole = Image.fromarray(to_bytes(image))
     size = resized(whole.size, resize)
     if size[0] * size[1] > Image.MAX_IMAGE_PIXELS:
         raise UserError(f"is {whole.width}x{whole.height} px: too long and narrow for --resize")
     whole = whole.resize(size, Image.Resampling.BILINEAR)
     left, top = (whole.width - resize) // 2, (whole.height - resize) // 2
-    square = np.asarray(whole.crop((left, top, left + resize, top + resize)))
-    return torch.from_numpy(square.copy()).permute(2, 0, 1)[None] / 255
+    return to_tensor(np.asarray(whole.crop((left, top, left + resize, top + resize)))) / 255
 
 
 def table(answers: pd.DataFrame) -> str:

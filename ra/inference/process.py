@@ -13,17 +13,18 @@ at once, but the memory does not grow with the image.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps
-from torch import nn
+from torch import Tensor, nn
 
 from ra.data.images import to_rgb
 from ra.errors import UserError
-from ra.models.checkpoints import load_processor, read_header
+from ra.models.checkpoints import load_processor
 from ra.runtime.devices import placed
 
 TILE = 512  # side of a tile in input pixels, without its border
@@ -50,7 +51,6 @@ class Processor:
         self.network = placed(network.eval(), self.device)
         self.multiple = max(getattr(part, "multiple", 1) for part in network.modules())
         self.stored: dict = {}
-        self._reach: int | None = None
 
     def __call__(self, image: Image.Image, on_tile: OnTile | None = None) -> Image.Image:
         """The restored image: grey stays grey, alpha is kept (scaled by bicubic interpolation).
@@ -75,31 +75,19 @@ class Processor:
     @torch.inference_mode()
     def pixels(self, image: np.ndarray, on_tile: OnTile | None = None) -> np.ndarray:
         """uint8 (h, w, 3) -> uint8 (h * scale, w * scale, 3)."""
-        height, width = image.shape[:2]
-        s, tiles = self.scale, list(self._tiles(height, width))
+        (height, width), s, tile = image.shape[:2], self.scale, self.tile
+        corners = [(top, left) for top in range(0, height, tile) for left in range(0, width, tile)]
+        border = self.border if len(corners) > 1 else 0
         result = np.empty((height * s, width * s, 3), np.uint8)
-        for number, (top, left) in enumerate(tiles):
-            bottom, right = min(top + self.tile, height), min(left + self.tile, width)
-            if len(tiles) == 1:
-                y0, x0, y1, x1 = 0, 0, height, width
-            else:
-                border = self.reach()
-                y0, x0 = max(0, top - border), max(0, left - border)
-                y1, x1 = min(height, bottom + border), min(width, right + border)
-            done = self._at_once(image[y0:y1, x0:x1])
+        for number, (top, left) in enumerate(corners, start=1):
+            bottom, right = min(top + tile, height), min(left + tile, width)
+            y0, x0 = max(0, top - border), max(0, left - border)
+            done = self._at_once(image[y0 : bottom + border, x0 : right + border])
             inner = np.s_[(top - y0) * s : (bottom - y0) * s, (left - x0) * s : (right - x0) * s]
             result[top * s : bottom * s, left * s : right * s] = done[inner]
             if on_tile:
-                on_tile(number + 1, len(tiles))
+                on_tile(number, len(corners))
         return result
-
-    def _tiles(self, height: int, width: int) -> Iterator[tuple[int, int]]:
-        """Upper left corners of the tiles."""
-        if height <= self.tile and width <= self.tile:
-            yield 0, 0
-            return
-        for top in range(0, height, self.tile):
-            yield from ((top, left) for left in range(0, width, self.tile))
 
     def _at_once(self, part: np.ndarray) -> np.ndarray:
         """uint8 (h, w, 3) -> uint8 in one pass; sides are padded to ``multiple``, then cut."""
@@ -107,26 +95,33 @@ class Processor:
         least = 2 * self.multiple if self.multiple > 1 else 1  # reflection needs a neighbour
         wanted = [max(least, -(-side // self.multiple) * self.multiple) for side in (height, width)]
         part = np.pad(part, ((0, wanted[0] - height), (0, wanted[1] - width), (0, 0)), "edge")
-        x = torch.from_numpy(np.ascontiguousarray(part)).permute(2, 0, 1)[None]
-        y = self.network(x.to(self.device).float() / 255)[0].clamp(0, 1)
-        bytes_ = (y * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-        return bytes_[: height * self.scale, : width * self.scale]
+        y = self.network(to_tensor(part).to(self.device).float() / 255)
+        return to_bytes(y.clamp(0, 1))[: height * self.scale, : width * self.scale]
 
-    def reach(self) -> int:
+    @cached_property
+    def border(self) -> int:
         """How far around a pixel its output depends on the input, in pixels, a multiple of GRID.
 
         Raises:
             UserError: it depends on the whole image (global pooling, say): tiles would differ.
         """
-        if self._reach is None:
-            found = receptive_reach(self.network)
-            if found is None:
-                raise UserError(
-                    "each output pixel of this processor depends on the whole image, so an image "
-                    f"larger than {self.tile} px cannot be cut into tiles; give a larger --tile"
-                )
-            self._reach = -(-found // GRID) * GRID
-        return self._reach
+        reach = receptive_reach(self.network)
+        if reach is None:
+            raise UserError(
+                "each output pixel of this processor depends on the whole image, so an image "
+                f"larger than {self.tile} px cannot be cut into tiles; give a larger --tile"
+            )
+        return -(-reach // GRID) * GRID
+
+
+def to_tensor(pixels: np.ndarray) -> Tensor:
+    """uint8 (h, w, 3) -> uint8 (1, 3, h, w); a copy."""
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
+
+
+def to_bytes(image: Tensor) -> np.ndarray:
+    """(1, 3, h, w) in [0, 1] -> uint8 (h, w, 3)."""
+    return (image[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
 def receptive_reach(network: nn.Module) -> int | None:
@@ -183,28 +178,22 @@ def load(model: str | Path, transformer: bool = False, device="cpu", tile: int =
         transformer: also apply the transformer that lies beside it, whose output recognizers
             classify.
     """
-    path = processor_file(model)
-    networks, stored = [load_processor(path)], read_header(path)
-    if transformer:
-        beside = path.with_name("transformer.safetensors")
-        if not beside.exists():
-            raise UserError(f"{beside}: no such file; the processor was trained without one")
-        networks.append(load_processor(beside))
-    processor = Processor(
-        nn.Sequential(*networks), stored["network"]["scale"], device=device, tile=tile
-    )
-    processor.stored = stored
-    return processor
-
-
-def processor_file(model: str | Path) -> Path:
-    """The path of the processor.safetensors that ``model`` names; see ``load``."""
     if str(model).startswith(("models:/", "runs:/")):
         from ra.tracking.run import download_model
 
         model = download_model(str(model))
     path = Path(model)
-    return path / "processor.safetensors" if path.is_dir() else path
+    path = path / "processor.safetensors" if path.is_dir() else path
+    networks = [load_processor(path)]
+    stored = networks[0].stored
+    if transformer:
+        beside = path.with_name("transformer.safetensors")
+        if not beside.exists():
+            raise UserError(f"{beside}: no such file; the processor was trained without one")
+        networks.append(load_processor(beside))
+    processor = Processor(nn.Sequential(*networks), stored["network"]["scale"], device, tile)
+    processor.stored = stored
+    return processor
 
 
 class PyfuncModel:

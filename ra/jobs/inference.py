@@ -13,7 +13,7 @@ import pandas as pd
 
 from ra.data.images import BadImage, to_rgb
 from ra.errors import UserError, one_line
-from ra.files import atomic, escaped
+from ra.files import escaped, write_csv
 from ra.inference.files import find_inputs, plan, read, save, stored_mode
 from ra.inference.predict import classify, degrade, open_classifier, table, views
 from ra.inference.process import load, result_mode
@@ -72,14 +72,13 @@ def predict(o: Predict) -> None:
             image = np.asarray(to_rgb(read(path)))
             image = degrade(image, processor, number) if o.degrade else image
             before, after = views(processor, image, o.resize)
-            size = (after.shape[3], after.shape[2])
             answers = []
             for classifier in classifiers:
                 row = {"image": escaped(path), "recognizer": classifier.name}
-                for when, view in (("before", before), ("after", after)):
-                    row[when], row[f"{when}_p"] = classify(classifier, view)
+                row["before"], row["before_p"] = classify(classifier, before)
+                row["after"], row["after_p"] = classify(classifier, after)
                 answers.append(row)
-                if warning := classifier.warning(size):
+                if warning := classifier.warning((after.shape[3], after.shape[2])):
                     warnings.setdefault(classifier.name, warning)
             rows.extend(answers)
 
@@ -87,8 +86,7 @@ def predict(o: Predict) -> None:
         bad = _each(Progress(numbered, name="predict", unit="images"), work)
     answers = pd.DataFrame(rows)
     if o.csv:
-        with atomic(o.csv) as temporary:
-            answers.to_csv(temporary, index=False)
+        write_csv(o.csv, answers)
     if rows:
         print(table(answers))
     for warning in warnings.values():

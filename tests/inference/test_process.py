@@ -62,7 +62,7 @@ def test_a_narrower_border_would_be_seen():
     """The border is not wider than needed for nothing: without it tiles differ."""
     module, image = network("SRResNet"), noise(150, 101, 3)
     parts = Processor(module, 4, tile=48)
-    parts._reach = 0
+    parts.border = 0
     whole = Processor(module, 4).pixels(image).astype(int)
     assert np.abs(whole - parts.pixels(image)).max() > 5
 
