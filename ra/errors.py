@@ -44,10 +44,8 @@ def one_line(error: BaseException) -> str | None:
         return " ".join(cause.split("\n")).strip()
     if isinstance(error, OSError):
         what = error.strerror or text or type(error).__name__
-        advice = ADVICE.get(error.errno)
-        return ": ".join(str(part) for part in (error.filename, what) if part) + (
-            f"; {advice}" if advice else ""
-        )
+        line = f"{error.filename}: {what}" if error.filename else what
+        return f"{line}; {ADVICE[error.errno]}" if error.errno in ADVICE else line
     if isinstance(error, MemoryError) or _out_of_memory(error):
         return (
             "out of memory; choose a smaller --batch-size, fewer --workers or fewer jobs at once, "

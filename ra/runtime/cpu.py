@@ -2,9 +2,8 @@
 
 Where torch's own modules lose time on a CPU, measured in docs/performance.md:
 
-- A convolution brings its weights into oneDNN's layout at each call, forwards and backwards. With
-  few small images this is most of a frozen recognizer's time. ``PackedConv2d`` packs fixed weights
-  once.
+- A convolution brings its weights into oneDNN's layout at each call, which is most of a frozen
+  recognizer's time on few small images. ``PackedConv2d`` packs fixed weights once.
 - A convolution computes sixteen channels at once, a full vector, even where there are three: in the
   processor's last layer, and in the gradient at the recognizer's input. ``NarrowConv2d`` and
   ``FirstConv2d`` fill the vector with neighbouring pixels.
@@ -42,23 +41,18 @@ def accelerate(module: nn.Module) -> None:
 def _faster(part: nn.Module) -> type[nn.Module] | None:
     if type(part) is nn.PReLU and part.num_parameters == 1:
         return VectorPReLU
-    usual = type(part) is nn.Conv2d and part.groups == 1 and not isinstance(part.padding, str)
-    if usual and part.weight.requires_grad:
+    if type(part) is not nn.Conv2d or part.groups != 1 or isinstance(part.padding, str):
+        return None
+    step, dense = part.stride[0], part.dilation == (1, 1)
+    if part.weight.requires_grad:
         narrow = part.out_channels * NEIGHBOURS <= VECTOR
-        if narrow and part.stride == part.dilation == (1, 1):
-            return NarrowConv2d
-    elif usual and part.padding_mode == "zeros":
-        if _covers_blocks(part):
-            return FirstConv2d
-        elif part.weight.numel() >= PACKED_WEIGHTS:
-            return PackedConv2d
-    return None
-
-
-def _covers_blocks(part: nn.Conv2d) -> bool:
-    step = part.stride[0]
-    square = part.stride == (step, step) and part.dilation == (1, 1)
-    return square and step > 1 and part.in_channels * step**2 <= VECTOR
+        return NarrowConv2d if narrow and dense and part.stride == (1, 1) else None
+    if part.padding_mode != "zeros":
+        return None
+    blocks = part.stride == (step, step) and step > 1 and part.in_channels * step**2 <= VECTOR
+    if blocks and dense:
+        return FirstConv2d
+    return PackedConv2d if part.weight.numel() >= PACKED_WEIGHTS else None
 
 
 def _autocast(x: Tensor) -> Tensor:
@@ -94,18 +88,12 @@ class PackedConv2d(nn.Conv2d):
     def left_over(self, gradient: Tensor, size: torch.Size) -> list[int]:
         """Rows and columns at the input's end that no output depends on."""
         window = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel_size, strict=True)]
-        return [
-            size[axis + 2]
-            - ((gradient.shape[axis + 2] - 1) * self.stride[axis] - 2 * self.padding[axis])
-            - window[axis]
-            for axis in (0, 1)
-        ]
+        reached = [(n - 1) * s for n, s in zip(gradient.shape[2:], self.stride, strict=True)]
+        return [size[2 + i] + 2 * self.padding[i] - reached[i] - window[i] for i in (0, 1)]
 
     def _packed(self, pack, x: Tensor, geometry) -> Tensor:
-        weight = self.weight.detach()
-        return self.kept(
-            (pack, x.dtype), lambda: pack(weight.to(x.dtype), *geometry, list(x.shape))
-        )
+        key, weight = (pack, x.dtype), self.weight.detach()
+        return self.kept(key, lambda: pack(weight.to(x.dtype), *geometry, list(x.shape)))
 
     def kept(self, key, make):
         """The result of ``make``, kept under ``key`` for as long as the weights stay in place."""
@@ -200,26 +188,18 @@ class _Narrow(torch.autograd.Function):
         wide = _shifted(weight.to(x.dtype))
         many = None if bias is None else bias.to(x.dtype).repeat(NEIGHBOURS)
         y = torch.conv2d(x, wide, many, (1, NEIGHBOURS), padding)
-        n, channels, height, width = y.shape
-        # Channels last: the neighbours' channels already lie as the pixels' do.
-        return y.permute(0, 2, 3, 1).reshape(
-            n, height, width * NEIGHBOURS, channels // NEIGHBOURS
-        ).permute(0, 3, 1, 2)  # fmt: skip
+        return _regrouped(y, NEIGHBOURS)
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
         x, weight = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        n, channels, height, width = gradient.shape
-        kernel = weight.shape[3]
+        channels, kernel = gradient.shape[1], weight.shape[3]
         at_x = at_weight = at_bias = None
         if ctx.needs_input_grad[0]:  # the plain way round: few channels are read, many written
             at_x, _, _ = _gradients(gradient, x, weight.to(x.dtype), (1, 1), ctx.padding, 0)
         if ctx.needs_input_grad[1]:
-            groups = gradient.permute(0, 2, 3, 1).reshape(
-                n, height, width // NEIGHBOURS, channels * NEIGHBOURS
-            ).permute(0, 3, 1, 2)  # fmt: skip
-            wide = _shifted(weight.to(x.dtype))
+            groups, wide = _regrouped(gradient, 1 / NEIGHBOURS), _shifted(weight.to(x.dtype))
             stride = 1, NEIGHBOURS
             _, at_wide, at_many = _gradients(groups, x, wide, stride, ctx.padding, 1)
             each = at_wide.to(weight.dtype).split(channels)
@@ -227,6 +207,13 @@ class _Narrow(torch.autograd.Function):
             if ctx.biased:
                 at_bias = at_many.to(weight.dtype).view(NEIGHBOURS, channels).sum(dim=0)
         return at_x, at_weight, at_bias, None
+
+
+def _regrouped(y: Tensor, factor: float) -> Tensor:
+    """(N, C, H, W) -> (N, C / factor, H, W * factor): channels and neighbours lie side by side."""
+    n, channels, height, width = y.shape
+    flat = y.permute(0, 2, 3, 1).reshape(n, height, int(width * factor), int(channels / factor))
+    return flat.permute(0, 3, 1, 2)
 
 
 def _shifted(weight: Tensor) -> Tensor:

@@ -40,7 +40,14 @@ def use_device(machine: Machine = Machine(), team: Team = ALONE) -> Iterator[tor
     if not torch.cuda.is_available():
         raise UserError(f"device: '{name}' needs a CUDA GPU, and no usable one is here")
     if name.startswith("cuda:"):
-        yield _named_gpu(name, team)
+        count = torch.cuda.device_count()
+        if int(name.removeprefix("cuda:")) >= count:
+            raise UserError(
+                f"device: '{name}' is none of the {count} GPUs, cuda:0 to cuda:{count - 1}"
+            )
+        if team.world > 1:
+            raise UserError(f"device: '{name}' is one GPU for {team.world} processes; choose cuda")
+        yield torch.device(name)
         return
     with lease_gpu(visible_gpus(), machine.jobs_per_gpu, team) as position:
         device = torch.device("cuda", position)
@@ -49,20 +56,10 @@ def use_device(machine: Machine = Machine(), team: Team = ALONE) -> Iterator[tor
         yield device
 
 
-def _named_gpu(name: str, team: Team) -> torch.device:
-    number, count = int(name.removeprefix("cuda:")), torch.cuda.device_count()
-    if number >= count:
-        raise UserError(f"device: '{name}' is none of the {count} GPUs, cuda:0 to cuda:{count - 1}")
-    if team.world > 1:
-        raise UserError(f"device: '{name}' is one GPU for {team.world} processes; choose cuda")
-    return torch.device(name)
-
-
 def _keep_freed_memory() -> None:
     """Make glibc keep the memory that a step frees for the next step, as torch does on a GPU.
 
-    Otherwise it goes back to the kernel, which clears every page before it hands it out again: up
-    to a quarter of a step (docs/performance.md).
+    The kernel clears every page that it hands out: up to a quarter of a step (docs/performance.md).
     """
     with suppress(OSError, AttributeError):  # another C library
         mallopt = ctypes.CDLL("libc.so.6").mallopt

@@ -1,8 +1,8 @@
 """One training on several GPUs: a team of processes, one per GPU, that ``torchrun`` starts.
 
-Each process takes every world-th image of a global batch. Losses are weighted by its share of the
-batch, gradients averaged by torch's DistributedDataParallel and batch-norm statistics taken over
-the whole batch, so a team computes what one process would, up to rounding.
+Each process takes every world-th image of a global batch. Losses are weighted by its share,
+gradients averaged and batch-norm statistics taken over the whole batch, so a team computes what
+one process would, up to rounding.
 """
 
 from __future__ import annotations
@@ -55,19 +55,18 @@ class Team:
             return modules
         return {name: DistributedDataParallel(share_batch_norm(m)) for name, m in modules.items()}
 
-    def weight(self, mine: int, step_images: int) -> float:
-        """Factor of a member's mean loss, so that the average over members is the batch's mean."""
-        return mine * self.world / step_images
-
-    def sum(self, values: list[float]) -> list[float]:
+    def sum(self, values: list[float], how=dist.ReduceOp.SUM) -> list[float]:
         """Element-wise sums over all members; every member gets the same numbers."""
-        return self._reduce(values, dist.ReduceOp.SUM)
+        if self.world == 1:
+            return values
+        total = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(total, how)
+        return total.tolist()
 
     def agree(self, due: bool, number: int) -> tuple[bool, int]:
         """For all members: whether the leader is due to save, and any member's stop signal."""
-        votes = [float(due and self.leader), float(number)]
-        due_vote, number = self._reduce(votes, dist.ReduceOp.MAX)
-        return bool(due_vote), int(number)
+        due, number = self.sum([due and self.leader, number], dist.ReduceOp.MAX)
+        return bool(due), int(number)
 
     def gather(self, value: Any) -> list[Any]:
         """``value`` of every member, by rank."""
@@ -75,13 +74,6 @@ class Team:
         if self.world > 1:
             dist.all_gather_object(values, value)
         return values
-
-    def _reduce(self, values: list[float], how: dist.ReduceOp) -> list[float]:
-        if self.world == 1:
-            return values
-        total = torch.tensor(values, dtype=torch.float64)
-        dist.all_reduce(total, how)
-        return total.tolist()
 
 
 ALONE = Team()
@@ -95,7 +87,9 @@ def join() -> Iterator[Team]:
     if world == 1:
         yield ALONE
         return
-    _die_with_parent()
+    with suppress(OSError, AttributeError):  # not Linux
+        # End when torchrun ends, even by SIGKILL; otherwise the training would go on.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         places = (int(os.environ[name]) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
@@ -104,24 +98,16 @@ def join() -> Iterator[Team]:
         dist.destroy_process_group()
 
 
-def _die_with_parent() -> None:
-    """End when ``torchrun`` ends, even by SIGKILL; without it the training would go on."""
-    with suppress(OSError, AttributeError):  # not Linux
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def is_leader() -> bool:
     """Whether this process writes files and logs for its job; known before it joins a team."""
     return int(os.environ.get("RANK", 0)) == 0
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
-    """Batch norm over the batches of all processes, on CPUs; on GPUs SyncBatchNorm does the same.
+    """SyncBatchNorm for CPUs, which torch lacks: (N, C, H, W) -> the same.
 
-    The mean is taken first and the squares of what differs from it then, so that a mean that is
-    large beside the deviation costs no digits.
-
-    forward: (N, C, H, W) -> the same.
+    The variance is the mean of squared differences from the mean, so that a mean that is large
+    beside the deviation costs no digits.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -132,15 +118,12 @@ class SharedBatchNorm(nn.BatchNorm2d):
         mean = all_reduce(wide.sum((0, 2, 3))) / number
         centred = wide - mean.view(1, -1, 1, 1)
         variance = all_reduce(centred.square().sum((0, 2, 3))) / number
-        self._track(mean.detach().float(), (variance * number / (number - 1)).detach().float())
+        with torch.no_grad():
+            self.num_batches_tracked.add_(1)
+            self.running_mean.lerp_(mean.float(), self.momentum)
+            self.running_var.lerp_((variance * number / (number - 1)).float(), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
         return (centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)).to(x.dtype)
-
-    @torch.no_grad()
-    def _track(self, mean: Tensor, variance: Tensor) -> None:
-        self.num_batches_tracked.add_(1)
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
 
 
 def share_batch_norm(module: nn.Module) -> nn.Module:

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -58,47 +58,41 @@ def lease_gpu(
         yield team.local_rank
         return
     folder = folder or private_folder()
+    locks = [[folder / f"{gpu}-{n}.lock" for gpu in gpus] for n in range(jobs_per_gpu)]
+    several = f"all {len(gpus)} GPUs are" if len(gpus) > 1 else "the GPU is"
+    with_jobs = f" with {jobs_per_gpu} jobs each" if jobs_per_gpu > 1 else ""
+    said = f"waiting for a GPU: {several} in use{with_jobs} (more jobs a GPU: --jobs-per-gpu)"
     with ExitStack() as held:
-        said = False
         while True:
             # The first process of each machine takes the GPUs of all; the others learn theirs.
-            mine = []
-            if team.local_rank == 0:
-                mine = _take(gpus, team.local_world, jobs_per_gpu, folder, held)
+            mine = _take(locks, team.local_world, held) if team.local_rank == 0 else []
             taken = team.gather(mine)
             if all(taken[:: team.local_world]):
                 break
             held.close()
-            if team.leader and not said:
-                said = True
-                print(_waiting(len(gpus), jobs_per_gpu), file=sys.stderr, flush=True)
+            if team.leader and said:
+                print(said, file=sys.stderr, flush=True)
+                said = ""
             time.sleep(random.Random().uniform(LOOK_S / 2, LOOK_S))  # never two in step
         yield taken[team.rank - team.local_rank][team.local_rank]
 
 
-def _take(
-    gpus: list[str], count: int, jobs_per_gpu: int, folder: Path, held: ExitStack
-) -> list[int]:
-    """Positions of ``count`` different GPUs, their locks in ``held``; [] where so many lack."""
+def _take(locks: list[list[Path]], count: int, held: ExitStack) -> list[int]:
+    """Positions of ``count`` different GPUs, their locks in ``held``; [] where so many lack.
+
+    Args:
+        locks: for each place on a GPU, the file of every GPU.
+    """
     found: list[int] = []
-    for place in range(jobs_per_gpu):
-        for position, gpu in enumerate(gpus):
-            if position in found:
-                continue
-            try:
-                held.enter_context(locked(folder / f"{gpu}-{place}.lock"))
-            except Timeout:
-                continue
-            found.append(position)
+    for row in locks:
+        for position, lock in enumerate(row):
+            if position not in found:
+                with suppress(Timeout):
+                    held.enter_context(locked(lock))
+                    found.append(position)
             if len(found) == count:
                 return found
     return []
-
-
-def _waiting(gpus: int, jobs_per_gpu: int) -> str:
-    several = f"all {gpus} GPUs are" if gpus > 1 else "the GPU is"
-    with_jobs = f" with {jobs_per_gpu} jobs each" if jobs_per_gpu > 1 else ""
-    return f"waiting for a GPU: {several} in use{with_jobs} (more jobs a GPU: --jobs-per-gpu)"
 
 
 def private_folder() -> Path:

@@ -106,7 +106,9 @@ def train(
             with autocast(device, runtime.precision):
                 losses = objective.losses(batch)
             optimizer.zero_grad()
-            (losses["total"] * team.weight(len(batch.label), keys.images_in(step))).backward()
+            # The average over the members of a team is then the mean over the whole batch.
+            share = len(batch.label) * team.world / keys.images_in(step)
+            (losses["total"] * share).backward()
             optimizer.step()
             meter.add(losses, len(batch.label))
             step += 1
