@@ -22,15 +22,17 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODEL = "results/embedded/sr/ra/l0.001/resnet18/seed0/processor.safetensors"
 
 
-def blocks(page, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.S | re.M)
+def blocks(page, *languages: str) -> list[str]:
+    """Blocks of code in these languages; a block without a name of a language is ``""``."""
+    fences = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", page.read_text(), re.S | re.M)
+    return [text for language, text in fences if language in languages]
 
 
 def commands() -> list[tuple[str, str]]:
     """(page, command) of every line of a plain block that calls ra, snakemake or make."""
     found = []
     for page in PAGES:
-        for block in blocks(page, "(?:bash|sh|console)?"):
+        for block in blocks(page, "", "bash", "sh", "console"):
             for line in block.replace("\\\n", " ").splitlines():
                 line = line.strip().removeprefix("$ ")
                 if re.match(r"(ra|snakemake|make) ", line):
