@@ -28,7 +28,14 @@ def test_python_examples_run(number, tmp_path, monkeypatch):
 
 def test_the_first_screen_has_what_a_stranger_needs():
     first = "\n".join(README.splitlines()[:30])
-    for part in ("docs/first.png", "git clone", "make results", "```python", "@article", "never run"):
+    for part in (
+        "docs/first.png",
+        "git clone",
+        "make results",
+        "```python",
+        "@article",
+        "never run",
+    ):
         assert part in first, f"{part} is not in the first 30 lines"
 
 
