@@ -11,9 +11,10 @@ help:  ## list the targets
 results: .venv/.installed  ## run the default experiment; CORES=N sets the number of cores
 	$(BIN)/snakemake --cores $(CORES)
 
-test: .venv/.installed  ## format, lint and all tests
+test: .venv/.installed  ## format, lint, types and all tests
 	$(BIN)/ruff format --check ra tests tools
 	$(BIN)/ruff check ra tests tools
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/pytest
 

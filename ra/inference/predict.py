@@ -96,7 +96,8 @@ def views(
     inputs = torch.from_numpy(image.copy()).permute(2, 0, 1)[None] / 255
     before = no_processing(inputs, processor.scale)
     after = torch.from_numpy(processor.pixels(image)).permute(2, 0, 1)[None] / 255
-    return tuple(_middle(view, resize).to(processor.device) for view in (before, after))
+    before, after = (_middle(view, resize).to(processor.device) for view in (before, after))
+    return before, after
 
 
 @torch.inference_mode()
@@ -107,7 +108,8 @@ def classify(classifier: Classifier, view: Tensor) -> tuple[str, float]:
         UserError: the image is too small for the network.
     """
     hint = "give a --resize"
-    with classifying(classifier.name, *view.shape[2:], hint):
+    height, width = view.shape[2:]
+    with classifying(classifier.name, height, width, hint):
         probability, label = classifier.network(view)[0].softmax(0).max(0)
     return classifier.classes[int(label)], 100 * float(probability)
 

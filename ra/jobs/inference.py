@@ -75,7 +75,7 @@ def predict(o: Predict) -> None:
             size = (after.shape[3], after.shape[2])
             answers = []
             for classifier in classifiers:
-                row = {"image": escaped(path), "recognizer": classifier.name}
+                row: dict[str, Any] = {"image": escaped(path), "recognizer": classifier.name}
                 for when, view in (("before", before), ("after", after)):
                     row[when], row[f"{when}_p"] = classify(classifier, view)
                 answers.append(row)

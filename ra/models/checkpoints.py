@@ -103,7 +103,7 @@ def load_processor(path: Path, device: str | torch.device = "cpu") -> nn.Module:
     Its whole header is ``module.stored``. Errors as in ``read_header`` and ``build``.
     """
     header, state = read_model(path, ("processor", "transformer"))
-    module = build(path, lambda: build_processor(**header["network"]), state)
+    module: Any = build(path, lambda: build_processor(**header["network"]), state)
     module.stored = header
     return module.eval().to(device)
 

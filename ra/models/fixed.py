@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -27,7 +28,10 @@ def training_recognizer(arch: str, files: Sequence[Path], info: DatasetInfo) -> 
         raise UserError(
             f"--recognizer: {len(files)} files for {len(names)} recognizers in --arch {arch}"
         )
-    members = [fixed_recognizer(*one, info) for one in zip(names, files or names, strict=True)]
+    given: Sequence[Path | str] = files or names
+    members: list[Any] = [
+        fixed_recognizer(name, file, info) for name, file in zip(names, given, strict=True)
+    ]
     return members[0] if len(members) == 1 else freeze(Ensemble(members))
 
 

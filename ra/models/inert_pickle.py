@@ -152,16 +152,19 @@ def _cut(view: View, raw: dict[str, Tensor]) -> Tensor:
     return raw[view.storage.key].as_strided(view.size, view.stride, view.offset)
 
 
-class Reader(pickle._Unpickler):
+Unpickler: Any = pickle._Unpickler  # what it is made of has no types
+
+
+class Reader(Unpickler):
     """Reads one pickle; every global is a stand-in of this module, or refused by its name.
 
     It is pickle's own unpickler in Python: that in C reserves memory for any number that a file
     calls the index of its memo. Tuples become lists, because Python cannot hash a deep one.
     """
 
-    dispatch = pickle._Unpickler.dispatch | {
-        pickle.EMPTY_TUPLE[0]: pickle._Unpickler.load_empty_list,
-        pickle.TUPLE[0]: pickle._Unpickler.load_list,
+    dispatch = Unpickler.dispatch | {
+        pickle.EMPTY_TUPLE[0]: Unpickler.load_empty_list,
+        pickle.TUPLE[0]: Unpickler.load_list,
         pickle.TUPLE1[0]: lambda self: self.to_list(1),
         pickle.TUPLE2[0]: lambda self: self.to_list(2),
         pickle.TUPLE3[0]: lambda self: self.to_list(3),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +41,11 @@ class Recognizer(nn.Module):
         input_size: side in pixels to which images are resized; None takes them as they are.
         class_index: logit of each class of the data set; None takes all logits.
     """
+
+    mean: Tensor
+    std: Tensor
+    class_index: Tensor
+    stored: dict[str, Any]
 
     def __init__(
         self,
@@ -115,6 +120,8 @@ class Ensemble(nn.Module):
     forward: images (N, 3, H, W) in [0, 1] -> logits (N, classes).
     """
 
+    members: Any  # nn.ModuleList of Recognizer
+
     def __init__(self, members: Sequence[Recognizer]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
@@ -130,12 +137,15 @@ class Ensemble(nn.Module):
         return _mean_probability(logits), torch.cat(features, dim=1)
 
 
-def _mean_probability(logits: Sequence[Tensor]) -> Tensor:
+def _mean_probability(logits: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
     """Logarithm of the mean of the softmaxes; the softmax of that is the mean."""
     return torch.stack(logits).log_softmax(dim=2).logsumexp(dim=0) - math.log(len(logits))
 
 
-def freeze(recognizer: Recognizer | Ensemble) -> Recognizer | Ensemble:
+Fixed = TypeVar("Fixed", Recognizer, Ensemble)
+
+
+def freeze(recognizer: Fixed) -> Fixed:
     """No weight update, no batch-norm update, from now on."""
     recognizer.frozen = True
     return recognizer.eval().requires_grad_(False)
@@ -215,13 +225,14 @@ def check_size(name: str, value: object, most: int) -> None:
 def _torchvision(arch: str, num_classes: int, weights: str, input_size: int | None) -> Recognizer:
     from torchvision import models
 
+    model: Any
     known = models.get_model_weights(arch)
     options = {name: choice for name, choice in known.__members__.items() if _classifies(choice)}
     # GoogLeNet and Inception carry auxiliary heads that only their own training uses.
     auxiliary = arch in ("googlenet", "inception_v3")
     if weights == SCRATCH:
         side = input_size or _side(next(iter(options.values())))
-        extra = {"aux_logits": False, "init_weights": True} if auxiliary else {}
+        extra: dict[str, Any] = {"aux_logits": False, "init_weights": True} if auxiliary else {}
         if arch.startswith("vit_") and side:
             extra["image_size"] = side
         try:
@@ -275,6 +286,7 @@ def _timm(name: str, num_classes: int, weights: str) -> Recognizer:
         raise unknown("timm recognizer", name, timm.list_models(pretrained=True))
     cfg = timm.get_pretrained_cfg(name) or timm.models.PretrainedCfg()
     side = (cfg.test_input_size or cfg.input_size)[-1]
+    model: Any
     if weights == SCRATCH:
         model = timm.create_model(name, num_classes=num_classes)
         side = cfg.input_size[-1] if cfg.fixed_input_size else None

@@ -160,6 +160,7 @@ def _check_classes(path: Path, count: int) -> None:
 
 def _state(file: Path) -> dict[str, Tensor]:
     """The tensors of ``file``, without the prefixes that wrappers put before their names."""
+    read: Any
     with one_line_for(file):
         if file.suffix == ".safetensors":
             state, read, kind = load_file(file), lambda value: value, Tensor

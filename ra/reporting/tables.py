@@ -48,7 +48,7 @@ def read_evaluations(paths: Sequence[Path]) -> pd.DataFrame:
             raise UserError(f"{path}: not an evaluation; no column {', '.join(sorted(missing))}")
         frames.append(frame)
     tidy = pd.concat(frames, ignore_index=True)
-    _check_unambiguous(tidy, np.repeat(list(map(str, paths)), list(map(len, frames))))
+    _check_unambiguous(tidy, np.repeat(list(map(str, paths)), list(map(len, frames))).tolist())
     return tidy
 
 

@@ -18,6 +18,7 @@ import platform
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_input
 
 ONEDNN = torch.ops.mkldnn
 # Measured on x86-64 only; elsewhere torch's own modules stay.
@@ -42,12 +43,13 @@ def accelerate(module: nn.Module) -> None:
 def _faster(part: nn.Module) -> type[nn.Module] | None:
     if type(part) is nn.PReLU and part.num_parameters == 1:
         return VectorPReLU
-    usual = type(part) is nn.Conv2d and part.groups == 1 and not isinstance(part.padding, str)
-    if usual and part.weight.requires_grad:
+    if type(part) is not nn.Conv2d or part.groups != 1 or isinstance(part.padding, str):
+        return None
+    if part.weight.requires_grad:
         narrow = part.out_channels * NEIGHBOURS <= VECTOR
         if narrow and part.stride == part.dilation == (1, 1):
             return NarrowConv2d
-    elif usual and part.padding_mode == "zeros":
+    elif part.padding_mode == "zeros":
         if _covers_blocks(part):
             return FirstConv2d
         elif part.weight.numel() >= PACKED_WEIGHTS:
@@ -68,6 +70,8 @@ def _autocast(x: Tensor) -> Tensor:
 
 class PackedConv2d(nn.Conv2d):
     """A convolution whose weights do not change, kept in oneDNN's layout."""
+
+    padding: tuple[int, int]
 
     def forward(self, x: Tensor) -> Tensor:
         x = _autocast(x)
@@ -135,7 +139,7 @@ class _Packed(torch.autograd.Function):
         if torch.is_grad_enabled():  # the gradient itself is differentiated
             geometry = m.stride, m.padding, m.dilation
             weight = m.weight.to(gradient.dtype)
-            return nn.grad.conv2d_input(ctx.size, weight, gradient, *geometry), None
+            return conv2d_input(ctx.size, weight, gradient, *geometry), None
         return m.backwards(gradient, ctx.size), None
 
 

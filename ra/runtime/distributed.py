@@ -76,7 +76,7 @@ class Team:
             dist.all_gather_object(values, value)
         return values
 
-    def _reduce(self, values: list[float], how: dist.ReduceOp) -> list[float]:
+    def _reduce(self, values: list[float], how: dist.ReduceOp.RedOpType) -> list[float]:
         if self.world == 1:
             return values
         total = torch.tensor(values, dtype=torch.float64)

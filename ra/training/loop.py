@@ -30,7 +30,7 @@ from ra.training.objectives import Objective
 from ra.training.resume import restore_state, save_state
 
 # Fused: one kernel over all parameters, which on small networks saves several percent of a step.
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": functools.partial(torch.optim.Adam, fused=True),
     "adamw": functools.partial(torch.optim.AdamW, fused=True),
     "sgd": functools.partial(torch.optim.SGD, fused=True, momentum=0.9),
