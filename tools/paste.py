@@ -6,7 +6,8 @@ A page marks the place of a table with ``<!-- table NAME -->`` and ``<!-- end --
 looked for in RESULTS/tables and RESULTS/analysis; ``NAME 2`` is the second table of that file. The
 tool adds to the mark the digest of what made the numbers. When that changes, tests/test_docs.py
 names the page: run the experiment and this tool again, then read the text around the tables.
-``<!-- table NAME at COMMIT -->`` is a table of an earlier commit, which the page names below the mark.
+``<!-- table NAME at COMMIT -->`` is a table of an earlier commit, which the
+page names below the mark.
 """
 
 from __future__ import annotations
