@@ -6,6 +6,8 @@ A page marks the place of a table with ``<!-- table NAME -->`` and ``<!-- end --
 looked for in RESULTS/tables and RESULTS/analysis; ``NAME 2`` is the second table of that file. The
 tool adds to the mark the digest of what made the numbers. When that changes, tests/test_docs.py
 names the page: run the experiment and this tool again, then read the text around the tables.
+``<!-- table NAME at COMMIT -->`` is a table of an earlier commit, which the
+page names below the mark.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ from ra.files import write_text
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MARK = re.compile(
-    r"<!-- table (?P<name>\w+)(?: (?P<part>\d))?(?: (?P<digest>[0-9a-f]{12}))? -->\n"
-    r".*?<!-- end -->",
+    r"<!-- table (?P<name>\w+)(?: (?P<part>\d))?"
+    r"(?: (?P<digest>[0-9a-f]{12})| at (?P<commit>[0-9a-f]{7}))? -->\n"
+    r"(?P<text>.*?)<!-- end -->",
     re.DOTALL,
 )
 
@@ -67,8 +70,13 @@ def paste(page: str, results: Path, stamp: str) -> tuple[str, list[str]]:
 
 
 def stale(page: str, stamp: str) -> list[str]:
-    """Names of the tables in ``page`` that other code or another config made."""
-    return [mark["name"] for mark in MARK.finditer(page) if mark["digest"] != stamp]
+    """Names of the tables in ``page`` that other code or another config made, without saying so."""
+    return [
+        mark["name"]
+        for mark in MARK.finditer(page)
+        if mark["digest"] != stamp
+        and not (mark["commit"] and f"Measured at commit {mark['commit']}" in mark["text"])
+    ]
 
 
 def main(results: Path) -> int:

@@ -42,6 +42,14 @@ def test_a_page_with_tables_of_other_code_or_none_is_stale(tool, results):
     assert tool.stale(PAGE, STAMP) == ["sr", "two"]
 
 
+def test_a_table_of_an_earlier_commit_says_so_until_it_is_pasted(tool, results):
+    old = "<!-- table sr at 41a560e -->\n{}| x |\n<!-- end -->"
+    dated = old.format("*Measured at commit 41a560e.*\n\n")
+    assert tool.stale(old.format(""), STAMP) == ["sr"] and tool.stale(dated, STAMP) == []
+    page, _ = tool.paste(dated, results, STAMP)
+    assert f"table sr {STAMP}" in page and "Measured" not in page
+
+
 def test_a_missing_table_is_named_and_the_page_keeps_its_own(tool, results):
     (results / "tables/sr.md").unlink()
     page, missing = tool.paste(PAGE, results, STAMP)
