@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 from PIL import Image
 from torch import Tensor
 
@@ -18,7 +17,6 @@ from ra.data.images import resized
 from ra.errors import UserError
 from ra.inference.process import Processor
 from ra.models.checkpoints import load_recognizer, read_header
-from ra.models.classes import read_classes
 from ra.models.recognizers import Recognizer, build_recognizer, classifying, freeze
 from ra.models.user_recognizer import load_user_recognizer
 
@@ -69,9 +67,8 @@ def open_classifier(name: str, device: torch.device | str = "cpu") -> Classifier
     if path.suffix in (".yaml", ".yml"):
         network = freeze(load_user_recognizer(path).to(device))
         names = [f"logit {number}" for number in range(network.logits)]
-        if "classes" in yaml.safe_load(path.read_text(encoding="utf-8")):
-            for text, logit in read_classes(path).items():
-                names[logit] = text
+        for text, logit in (network.classes or {}).items():
+            names[logit] = text
         return Classifier(path.stem, network, names)
     from timm.data import ImageNetInfo
 

@@ -22,9 +22,9 @@ from ra.analysis.dense.voc import DetectionBatch
 from ra.data.degradations import no_processing
 from ra.errors import UserError, unknown
 from ra.models.checkpoints import build, read_model
-from ra.models.pretrained import fetch_weights
-from ra.models.recognizers import IMAGENET_MEAN, IMAGENET_STD, SCRATCH
+from ra.models.recognizers import IMAGENET_MEAN, IMAGENET_STD, fetch_weights
 from ra.runtime.devices import placed
+from ra.settings.shared import SCRATCH
 from ra.training.objectives import Objective
 
 Objects = dict[str, Tensor]  # boxes (n, 4), labels (n), and scores (n) or difficult (n)
