@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from ra.data.prepare import DatasetInfo
@@ -13,7 +14,7 @@ from ra.errors import UserError
 from ra.models.checkpoints import load_recognizer, read_header
 from ra.models.classes import load_class_index
 from ra.models.names import distinct, is_own, short_name
-from ra.models.recognizers import Ensemble, Recognizer, build_recognizer, check_crop, freeze
+from ra.models.recognizers import Ensemble, Recognizer, build_recognizer, classifying, freeze
 from ra.models.user_recognizer import load_user_recognizer
 from ra.settings.shared import PAPER_WEIGHTS
 
@@ -58,6 +59,16 @@ def _fixed(name: str, file: Path | str, info: DatasetInfo) -> nn.Module:
         recognizer = pretrained_recognizer(str(file), info.classes, PAPER_WEIGHTS)
     check_crop(recognizer, name, info.crop)
     return freeze(recognizer)
+
+
+def check_crop(recognizer: Recognizer, name: str, crop: int) -> None:
+    """UserError where ``recognizer`` cannot classify images of ``crop`` pixels, a side."""
+    was_training = recognizer.training
+    try:
+        with torch.no_grad(), classifying(name, crop, crop, "change crop"):
+            recognizer.eval()(torch.full((1, 3, crop, crop), 0.5))
+    finally:
+        recognizer.train(was_training)
 
 
 def stored_recognizer(path: Path, info: DatasetInfo) -> Recognizer:

@@ -118,10 +118,8 @@ class Recognizer(nn.Module):
 class Ensemble(nn.Module):
     """Several recognizers as one: logits are the logarithm of the mean of their probabilities.
 
-    The mean of the logits would reward images on which the members disagree: docs/analysis.md
-    compares both.
-
-    forward: images (N, 3, H, W) in [0, 1] -> logits (N, classes).
+    forward: images (N, 3, H, W) in [0, 1] -> logits (N, classes). The mean of the logits would
+    reward images on which the members disagree: docs/analysis.md compares both.
     """
 
     members: Any  # nn.ModuleList of Recognizer
@@ -153,16 +151,6 @@ def freeze(recognizer: Fixed) -> Fixed:
     """No weight update, no batch-norm update, from now on."""
     recognizer.frozen = True
     return recognizer.eval().requires_grad_(False)
-
-
-def check_crop(recognizer: Recognizer, name: str, crop: int) -> None:
-    """UserError where ``recognizer`` cannot classify images of ``crop`` pixels, a side."""
-    was_training = recognizer.training
-    try:
-        with torch.no_grad(), classifying(name, crop, crop, "change crop"):
-            recognizer.eval()(torch.full((1, 3, crop, crop), 0.5))
-    finally:
-        recognizer.train(was_training)
 
 
 @contextmanager
@@ -208,8 +196,8 @@ def build_recognizer(
     else:
         recognizer = _timm(arch, num_classes, weights)
     recognizer.input_size = input_size or recognizer.input_size
-    side = recognizer.input_size
-    recognizer.header = {"arch": arch, "logits": recognizer.logits, "input_size": side}
+    size = {"logits": recognizer.logits, "input_size": recognizer.input_size}
+    recognizer.header = {"arch": arch, **size}
     return recognizer
 
 

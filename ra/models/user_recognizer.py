@@ -107,7 +107,6 @@ def _with_weights(path: Path, file: Path, o: Description) -> Recognizer:
 
 def _state(file: Path) -> dict[str, Tensor]:
     """The tensors of ``file``, without the prefixes that wrappers put before their names."""
-    read: Any
     with one_line_for(file):
         state = load_file(file) if file.suffix == ".safetensors" else open_pickled(file)
         for _ in STATES:  # a checkpoint within a checkpoint; one that holds itself has no end
