@@ -3,7 +3,7 @@ PYTHON ?= python3
 CORES ?= $(shell nproc)
 BIN := .venv/bin
 
-.PHONY: help results test ui lock
+.PHONY: help results test fast ui lock
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -11,11 +11,15 @@ help:  ## list the targets
 results: .venv/.installed  ## run the default experiment; CORES=N sets the number of cores
 	$(BIN)/snakemake --cores $(CORES)
 
-test: .venv/.installed  ## format, lint and all tests
+test: .venv/.installed  ## format, lint, types and all tests
 	$(BIN)/ruff format --check ra tests tools
 	$(BIN)/ruff check ra tests tools
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/pytest
+
+fast: .venv/.installed  ## the tests that start no workflow, while you work
+	$(BIN)/pytest -m 'not slow'
 
 ui: .venv/.installed  ## show the recorded runs in a browser, on this machine only
 	-MLFLOW_TRACKING_URI=sqlite:///results/mlflow.db $(BIN)/python -m ra.tracking.deliver

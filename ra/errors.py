@@ -21,6 +21,11 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} '{name}'; {word}: {', '.join(offer)}")
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's ``error`` says, short enough to stand in a message of ours."""
+    return f"{type(error).__name__}: {error}".strip().split("\n")[0].rstrip(": ")[:160]
+
+
 ADVICE = {
     errno.ENOSPC: "free some space and run the same command again",
     errno.EDQUOT: "free some space and run the same command again",

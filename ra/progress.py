@@ -59,6 +59,8 @@ class Progress(tqdm):
         shown: False in all but one of the processes that share a training.
     """
 
+    disable: bool
+
     def __init__(
         self, items=None, total=None, *, name, images=0, epochs=0, shown=True, unit="step", **more
     ) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import BaseModel, create_model
 
-from ra.errors import UserError, unknown
+from ra.errors import UserError, first_line, unknown
 from ra.settings.base import Settings, checked
 
 NO_RECOGNIZER = "none"  # stands for "no recognizer" in paths, headers and tables
@@ -168,7 +168,7 @@ def load_plugins(names: Iterable[str]) -> None:
         except UserError:
             raise
         except Exception as error:  # it is the user's code: whatever it raises
-            raise UserError(f"plugin {name}{_line(error, path)}: {_said(error)}") from None
+            raise UserError(f"plugin {name}{_line(error, path)}: {first_line(error)}") from None
         PLUGINS[module] = name
 
 
@@ -189,7 +189,3 @@ def _line(error: Exception, path: Path) -> str:
         return f", line {error.lineno}"
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     return f", line {lines[-1]}" if lines else ""
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".split("\n")[0].rstrip(": ")

@@ -7,12 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import write_images
+from helpers import ROOT, write_images
 
 from ra.data.prepare import prepare
 from ra.models.recognizers import build_recognizer, freeze
 
 torch.set_num_threads(1)
+SLOW = ("bench", "published", "reliability", "workflow")  # folders whose tests start many processes
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.relative_to(ROOT / "tests").parts[0] in SLOW:
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)

@@ -1,32 +1,42 @@
-"""The README keeps its word: its examples run, its two commands are those of the Makefile."""
+"""The README keeps its word: its examples run, its commands are those of the default experiment."""
 
 import re
-from pathlib import Path
 
 import pytest
+import yaml
 from helpers import ROOT
 from PIL import Image
 
+from ra.cli.parser import parse
 from ra.models.checkpoints import save_model
 from ra.models.processors import build_processor
 
 README = (ROOT / "README.md").read_text()
-P = Path("results/embedded/sr/ra/l0.001/resnet18/seed0")
+MODEL = "results/embedded/sr/ra/l0.001/resnet18/seed0/processor.safetensors"
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
-def test_python_examples_run(number, prepared, tmp_path, monkeypatch):
+def test_python_examples_run(number, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (8, 8), "teal").save("photo.jpg")
     trained = build_processor("SRResNet", scale=4, channels=4, blocks=1)
-    save_model(P / "processor.safetensors", trained, {"kind": "processor", "task": "sr"})
-    exec(compile(EXAMPLES[number], f"README example {number}", "exec"), {"PREPARED": prepared})
+    save_model(tmp_path / MODEL, trained, {"kind": "processor", "task": "sr"})
+    exec(compile(EXAMPLES[number], f"README example {number}", "exec"), {})
+    assert Image.open("photo_x4.png").size == (32, 32)
 
 
-def test_there_is_an_example_of_everything_that_can_be_swapped():
-    for registry in ("PROCESSORS", "TASKS", "OBJECTIVES"):
-        assert any(f"@{registry}.register" in example for example in EXAMPLES)
+def test_the_first_screen_has_what_a_stranger_needs():
+    first = "\n".join(README.splitlines()[:30])
+    for part in (
+        "docs/first.png",
+        "git clone",
+        "make results",
+        "```python",
+        "@article",
+        "never run",
+    ):
+        assert part in first, f"{part} is not in the first 30 lines"
 
 
 def test_the_two_commands_are_the_makefiles_and_cis():
@@ -37,7 +47,30 @@ def test_the_two_commands_are_the_makefiles_and_cis():
     assert (ROOT / ".ci/run").read_text().rstrip().endswith("make test")
 
 
-def test_the_table_is_the_last_committed_one():
-    """Tables in the README are pasted from results/tables/*.md, with every row of the paper."""
+def test_the_environment_is_activated_before_its_commands():
+    lines = README.splitlines()
+    first = next(n for n, line in enumerate(lines) if re.match(r"(ra|snakemake) ", line))
+    assert ". .venv/bin/activate" in lines[:first]
+
+
+def test_single_commands_have_the_settings_of_the_default_experiment():
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    text = README.replace("\\\n", " ")
+    lines = [line.split() for line in text.splitlines() if line.startswith("ra ")]
+    prepare, recognizer, train = (
+        parse(next(words[1:] for words in lines if words[1] == command))[1]
+        for command in ("prepare", "train-recognizer", "train")
+    )
+    assert (prepare.resize, prepare.crop) == tuple(config["images"].values())
+    for key, value in config["recognizers"]["schedule"].items():
+        assert getattr(recognizer.schedule, key) == value, key
+    for key, value in config["processor"]["schedule"].items():
+        assert getattr(train.schedule, key) == value, key
+    for key in ("channels", "blocks"):
+        assert train.processor_settings[key] == str(config["processor"][key])
+    assert train.weight == config["objectives"]["ra"]
+
+
+def test_tables_have_every_row_of_the_paper():
     for title in ("No Processing", "Plain Processing", "RA Processing", "RA with Transformer"):
         assert README.count(f"| {title} ") >= 3

@@ -35,7 +35,7 @@ def write_extras(o: Extras) -> None:
     for name, *paths in o.group:
         if not paths:
             raise UserError(f"--group {name}: no evaluation.csv behind the name")
-        known += load(map(Path, paths), group=name)
+        known += load(list(map(Path, paths)), group=name)
     first = o.group[0][0]
     aware = next((labels for labels, _ in known if labels["p_model"] == "ra"), None)
 

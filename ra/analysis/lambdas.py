@@ -53,7 +53,7 @@ def pareto(accuracy: Sequence[float], quality: Sequence[float]) -> np.ndarray:
     points = np.column_stack([accuracy, quality])
     as_good = (points[None] >= points[:, None]).all(axis=2)
     better = (points[None] > points[:, None]).any(axis=2)
-    return ~(as_good & better).any(axis=1) & ~np.isnan(points).any(axis=1)
+    return ~np.any(as_good & better, axis=1) & ~np.isnan(points).any(axis=1)
 
 
 def _readable(table: pd.DataFrame, training_r: str) -> pd.DataFrame:

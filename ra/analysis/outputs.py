@@ -17,7 +17,7 @@ from ra.models.checkpoints import load_processor, read_header
 from ra.runtime.devices import placed
 
 
-def shared_task(files: Sequence[Path], also: Sequence[str] = ()) -> tuple[list[dict], Any]:
+def shared_task(files: Sequence[Path], also: Sequence[str] = ()) -> tuple[Sequence[dict], Any]:
     """(headers, task) of processors that were all trained for one task.
 
     Args:

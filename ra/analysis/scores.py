@@ -79,7 +79,7 @@ def _words(labels: Labels) -> str:
 
 
 def _rows(labels, images, theirs, training_r) -> list[dict[str, object]]:
-    shared = {"n": len(images)}
+    shared: dict[str, float] = {"n": len(images)}
     for name in QUALITY:
         shared |= _named(name, mean(images[name]))
     compared = {} if theirs is None else compare_answers(images, theirs, _words(labels))

@@ -44,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 class Terminated(SystemExit):
     """SIGTERM outside of a training, which has its own way to stop."""
 
+    code: int
+
 
 @contextmanager
 def _terminable() -> Iterator[None]:

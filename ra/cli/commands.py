@@ -4,7 +4,7 @@ from ra.analysis import command_settings as analysis
 from ra.bench.settings import Bench
 from ra.settings import commands
 
-GROUPS = {
+GROUPS: dict[str, dict[str, tuple[type[commands.Command], str]]] = {
     "run an experiment": {
         "prepare": (commands.Prepare, "ra.jobs.prepare:prepare_data"),
         "fetch-weights": (commands.FetchWeights, "ra.jobs.recognizer:fetch_weights"),

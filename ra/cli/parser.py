@@ -104,7 +104,8 @@ def command_parser(name: str) -> tuple[Parser, dict[str, tuple[str, ...]]]:
     fields: dict[str, tuple[str, ...]] = {}
     for group, path, field in _fields(model):
         target = parser if group is None else _group(parser, group)
-        cli = (field.json_schema_extra or {}).get("cli", {})
+        extra: Any = field.json_schema_extra or {}
+        cli = extra.get("cli", {})
         if "registry" in cli:
             _add_registry(_group(parser, f"settings of the {cli['registry']}"), path, cli, fields)
         else:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import queue
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 SWITCH_S = 1e-4  # seconds; Python's default of 5 ms is a sixth of a small training step
 
 
-def ahead(batches: Iterable, depth: int = 2) -> Iterator:
+def ahead(batches: Iterable, depth: int = 2) -> Generator:
     """The items of ``batches``, fetched by a thread up to ``depth`` ahead; close it when done.
 
     The next batch is read and degraded while a step computes outside Python's lock. Each operator

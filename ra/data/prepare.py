@@ -20,7 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -190,11 +190,11 @@ def _open_rows(path: Path, mode: str) -> IO[str]:
     return open(path, mode, newline="", encoding="utf-8", errors="surrogateescape")
 
 
-def write_row(rows: IO[str], row: Iterable[object]) -> None:
+def write_row(rows: IO[str], row: Iterable[Any]) -> None:
     """Write one row of a manifest; its first column is the path."""
     row = list(row)
     # Python 3.11 does not quote a carriage return of its own accord, and then cannot read it.
-    quoting = csv.QUOTE_ALL if "\r" in row[0] else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if "\r" in row[0] else csv.QUOTE_MINIMAL
     csv.writer(rows, lineterminator="\n", quoting=quoting).writerow(row)
 
 

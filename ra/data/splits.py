@@ -38,7 +38,7 @@ class Batch(NamedTuple):
     input: Tensor
     target: Tensor
     label: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # no caller wants tuple's method
     mirrored: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
@@ -62,7 +62,7 @@ class Paths(Sequence[str]):
     def __len__(self) -> int:
         return len(self._column)
 
-    def __getitem__(self, index: int) -> str:
+    def __getitem__(self, index: int) -> str:  # type: ignore[override]  # no slices
         return self._column[int(index)].as_py()
 
 
@@ -87,7 +87,7 @@ class ImageSplit:
                     ),
                 )
         except (KeyError, ValueError):
-            table = []
+            table = {}
         if len(table) != self.info.images[split] or not len(table):
             raise UserError(f"{manifest}: damaged; run 'ra prepare' again")
         self.paths = Paths(table["path"])
@@ -256,7 +256,7 @@ def validation_keys(length: int, batch_size: int = EVALUATION_BATCH) -> list[lis
     return [keys[begin : begin + batch_size] for begin in range(0, length, batch_size)]
 
 
-def loader(crops: Crops, keys, workers: int, device: torch.device) -> DataLoader:
+def loader(crops: Dataset, keys, workers: int, device: torch.device) -> DataLoader:
     """A DataLoader over batches of keys; the batches are the same for any number of workers."""
     return DataLoader(
         crops,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -10,10 +10,10 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from ra.data.degradations import no_processing
 from ra.data.prefetch import ahead
-from ra.data.splits import Batch
 from ra.evaluation import quality
 from ra.evaluation.statistics import accuracy, mean
 from ra.progress import Progress
@@ -34,7 +34,7 @@ class Evaluation:
     """
 
     images: pd.DataFrame
-    strips: tuple[Tensor, Tensor, Tensor]
+    strips: tuple[Tensor, ...]
     seconds: float
 
 
@@ -43,7 +43,7 @@ def evaluate(
     processor: nn.Module | None,
     transformer: nn.Module | None,
     recognizers: dict[str, nn.Module],
-    batches: Collection[Batch],
+    batches: DataLoader,
     scale: int,
     device: torch.device,
     precision: str = "fp32",
@@ -68,7 +68,7 @@ def evaluate(
         if model is not None:
             placed(model, device).eval()
     rows: list[dict[str, Tensor]] = []
-    kept: list[tuple[Tensor, Tensor, Tensor]] = []
+    kept: list[tuple[Tensor, ...]] = []
     every = max(1, len(batches) // strips)
     begin = perf_counter()
     for batch in Progress(ahead(batches), len(batches), name=name, unit="batch"):

@@ -34,8 +34,8 @@ def measure(
     """
 
     def add(function: Measure) -> Measure:
-        function.unit, function.higher_is_better = unit, higher_is_better
-        function.title, function.in_tables = title or name, in_tables
+        shown = {"title": title or name, "in_tables": in_tables}
+        vars(function).update(unit=unit, higher_is_better=higher_is_better, **shown)
         return MEASURES.register(name)(function)
 
     return add
@@ -47,7 +47,7 @@ def psnr(output: Tensor, target: Tensor) -> Tensor:
     # Imported here: two seconds that training jobs need not pay.
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
-    options = {"data_range": 1.0, "reduction": "none", "dim": (1, 2, 3)}
+    options: dict[str, Any] = {"data_range": 1.0, "reduction": "none", "dim": (1, 2, 3)}
     # A perfect output has an infinite PSNR, with which no mean is finite.
     return peak_signal_noise_ratio(output.clamp(0, 1), target, **options).clamp(max=100)
 
@@ -57,8 +57,8 @@ def ssim(output: Tensor, target: Tensor) -> Tensor:
     """SSIM (Wang et al. 2004): Gaussian window of 11 pixels, sigma 1.5, without the border."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    options = {"data_range": 1.0, "reduction": "none"}
-    return structural_similarity_index_measure(output.clamp(0, 1), target, **options)
+    similarity: Any = structural_similarity_index_measure  # a pair with other options
+    return similarity(output.clamp(0, 1), target, data_range=1.0, reduction="none")
 
 
 @measure("image_loss", unit="MSE", higher_is_better=False, in_tables=False)
@@ -75,7 +75,8 @@ def build_measures(
     Raises:
         UserError: an unknown measure, or a setting that none of them has.
     """
-    measures, left = {}, set(settings)
+    measures: dict[str, Measure] = {}
+    left = set(settings)
     for name in names:
         own = MEASURES.settings(name).model_fields.keys() & settings.keys()
         given = MEASURES.check(name, {key: settings[key] for key in own}, f"{name}: ")

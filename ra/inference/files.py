@@ -7,6 +7,7 @@ import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -123,7 +124,8 @@ def _holds(kind: str, mode: str) -> bool:
             return True
         with Image.open(file, formats=[kind]) as kept:
             alike = kept.size == transparent.size
-            return alike and (mode[-1] != "A" or not any(kept.convert("RGBA").getpixel((0, 0))[3:]))
+            opaque = mode[-1] == "A" and kept.convert("RGBA").getchannel("A").getpixel((0, 0))
+            return alike and not opaque
     except Exception:  # each format has its own kind of error for what it cannot hold
         return False
 
@@ -136,7 +138,7 @@ def save(image: Image.Image, path: Path) -> None:
         OSError: the disk is full or read-only.
     """
     mode = stored_mode(path, image.mode, max(image.size))
-    options = {"quality": 95} if path.suffix.lower() in LOSSY else {}
+    options: dict[str, Any] = {"quality": 95} if path.suffix.lower() in LOSSY else {}
     if profile := image.info.get("icc_profile"):
         options["icc_profile"] = profile
     if image.mode.endswith("A") and not mode.endswith("A"):

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 from PIL import Image
 from torch import Tensor
 
@@ -18,7 +17,6 @@ from ra.data.images import resized
 from ra.errors import UserError
 from ra.inference.process import Processor, to_bytes, to_tensor
 from ra.models.checkpoints import load_recognizer
-from ra.models.classes import read_classes
 from ra.models.recognizers import Recognizer, build_recognizer, classifying, freeze
 from ra.models.user_recognizer import load_user_recognizer
 
@@ -69,9 +67,8 @@ def open_classifier(name: str, device: torch.device | str = "cpu") -> Classifier
     if path.suffix in (".yaml", ".yml"):
         network = freeze(load_user_recognizer(path).to(device))
         names = [f"logit {number}" for number in range(network.logits)]
-        if "classes" in yaml.safe_load(path.read_text(encoding="utf-8")):
-            for text, logit in read_classes(path).items():
-                names[logit] = text
+        for text, logit in (network.classes or {}).items():
+            names[logit] = text
         return Classifier(path.stem, network, names)
     from timm.data import ImageNetInfo
 
@@ -95,7 +92,8 @@ def views(
     """
     before = no_processing(to_tensor(image) / 255, processor.scale)
     after = to_tensor(processor.pixels(image)) / 255
-    return tuple(_middle(view, resize).to(processor.device) for view in (before, after))
+    before, after = (_middle(view, resize).to(processor.device) for view in (before, after))
+    return before, after
 
 
 @torch.inference_mode()
@@ -105,7 +103,8 @@ def classify(classifier: Classifier, view: Tensor) -> tuple[str, float]:
     Raises:
         UserError: the image is too small for the network.
     """
-    with classifying(classifier.name, *view.shape[2:], "give a --resize"):
+    height, width = view.shape[2:]
+    with classifying(classifier.name, height, width, "give a --resize"):
         probability, label = classifier.network(view)[0].softmax(0).max(0)
     return classifier.classes[int(label)], 100 * float(probability)
 

@@ -65,10 +65,13 @@ def evaluate_processor(o: Evaluate) -> None:
         log_dataset(run, split.info, "validation")
         crops = Crops(split, task)
         batches = loader(crops, validation_keys(len(crops)), o.runtime.workers, where)
-        networks = [load_processor(path) if path else None for path in (model, o.model_transformer)]
-        more = {"name": settings["name"], "measures": measures}
+        files = (model, o.model_transformer)
+        processor, transformer = (load_processor(path) if path else None for path in files)
+        more: dict[str, Any] = {"name": settings["name"], "measures": measures}
         precision = o.runtime.precision
-        result = evaluate(*networks, recognizers, batches, task.scale, where, precision, **more)
+        result = evaluate(
+            processor, transformer, recognizers, batches, task.scale, where, precision, **more
+        )
         _write(result, identity, split.paths, save_dir, run)
 
 

@@ -74,7 +74,7 @@ def predict(o: Predict) -> None:
             before, after = views(processor, image, o.resize)
             answers = []
             for classifier in classifiers:
-                row = {"image": escaped(path), "recognizer": classifier.name}
+                row: dict[str, Any] = {"image": escaped(path), "recognizer": classifier.name}
                 row["before"], row["before_p"] = classify(classifier, before)
                 row["after"], row["after_p"] = classify(classifier, after)
                 answers.append(row)

@@ -10,9 +10,8 @@ from ra.evaluation.evaluate import evaluate
 from ra.files import write_json
 from ra.jobs.training import Training, run_training
 from ra.models.checkpoints import load_processor, read_header
-from ra.models.fixed import stored_recognizer
-from ra.models.recognizers import build_recognizer, check_crop, freeze
-from ra.models.user_recognizer import pretrained_recognizer
+from ra.models.fixed import check_crop, pretrained_recognizer, stored_recognizer
+from ra.models.recognizers import build_recognizer, freeze
 from ra.progress import Progress
 from ra.settings.commands import FetchWeights, TrainRecognizer
 from ra.settings.shared import SCRATCH

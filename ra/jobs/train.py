@@ -114,7 +114,7 @@ def import_released(o: ImportCheckpoint) -> None:
     """
     settings = TASKS.check(o.task, {})
     objective, weight = canonical_mode(o.mode, o.weight)
-    module = import_checkpoint(o.file)
+    module: Any = import_checkpoint(o.file)
     kind = "transformer" if module.header["arch"] == "pix2pix" else "processor"
     used = OBJECTIVES.get(objective).needs_recognizer
     header = {

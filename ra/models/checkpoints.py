@@ -16,7 +16,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ra import __version__
 from ra.data.degradations import TASKS
-from ra.errors import UserError
+from ra.errors import UserError, first_line, one_line
 from ra.files import atomic
 from ra.models.processors import PROCESSORS, build_processor
 from ra.models.recognizers import Recognizer, build_recognizer
@@ -87,8 +87,8 @@ def read_model(path: Path, kinds: tuple[str, ...]) -> tuple[Header, dict[str, Te
 
 def _check_plugins(path: Path, header: Mapping[str, Any]) -> None:
     """UserError where the network or its task is a user's class that was not imported."""
-    plugins = (header.get("settings") or {}).get("plugins")
-    used = {TASKS: header.get("task"), PROCESSORS: (header.get("network") or {}).get("arch")}
+    plugins = header.get("settings", {}).get("plugins")
+    used = {TASKS: header.get("task"), PROCESSORS: header.get("network", {}).get("arch")}
     for registry, name in used.items() if plugins else ():
         if name is not None and name not in registry:
             raise UserError(
@@ -103,7 +103,7 @@ def load_processor(path: Path, device: str | torch.device = "cpu") -> nn.Module:
     Its whole header is ``module.stored``. Errors as in ``read_header`` and ``build``.
     """
     header, state = read_model(path, ("processor", "transformer"))
-    module = build(path, lambda: build_processor(**header["network"]), state)
+    module: Any = build(path, lambda: build_processor(**header["network"]), state)
     module.stored = header
     return module.eval().to(device)
 
@@ -133,8 +133,8 @@ def build(
 ) -> M:
     """What ``make`` builds, with the weights ``state`` that were read from ``path``.
 
-    The network is first built without memory and compared with the file, so that a few bytes
-    that describe a huge network cost nothing.
+    The network is first built without memory, so that a few bytes that describe a huge one cost
+    nothing.
 
     Args:
         source: what describes the network, for the message: "its header", a YAML file.
@@ -143,10 +143,12 @@ def build(
         UserError: the description is wrong; a tensor is missing, left over, of another shape,
             NaN or infinite.
     """
-    described = _described(path, make, source, 4 * len(state) + 100)
+    with _one_line(path, source):
+        described = _without_memory(make, 4 * len(state) + 100)
     if described is not None:
         _compare(path, described, state, source)
-    module = _make(path, make, source)
+    with _one_line(path, source):
+        module = make()
     _compare(path, module, state, source)
     for name, value in state.items():
         if value.is_floating_point() and not value.isfinite().all():
@@ -155,8 +157,12 @@ def build(
     return module
 
 
-def _described(path: Path, make: Callable[[], M], source: str, limit: int) -> M | None:
-    """The network without memory; None where its class cannot be built without."""
+def _without_memory(make: Callable[[], M], limit: int) -> M | None:
+    """The network on the meta device; None where its class cannot be built there.
+
+    Raises:
+        UserError: it has more than ``limit`` tensors.
+    """
     count = 0
 
     def stop(*_: Any) -> None:
@@ -165,37 +171,29 @@ def _described(path: Path, make: Callable[[], M], source: str, limit: int) -> M 
         if count > limit:
             raise UserError("a network of many more tensors than the file holds")
 
-    def attempt() -> M | None:
-        try:
-            return make()
-        except RuntimeError as error:  # so is NotImplementedError
-            if "meta" in str(error):
-                return None
-            raise
-
     hook = register_module_parameter_registration_hook(stop)
     try:
         with torch.device("meta"):
-            return _make(path, attempt, source)
+            return make()
+    except RuntimeError as error:  # so is NotImplementedError
+        if "meta" in str(error):
+            return None
+        raise
     finally:
         hook.remove()
 
 
-def _make(path: Path, make: Callable[[], M], source: str) -> M:
-    """``make()``; one line that names ``path`` for whatever odd values lead to."""
+@contextmanager
+def _one_line(path: Path, source: str) -> Iterator[None]:
+    """One line that names ``path`` for whatever odd values in ``source`` lead to."""
     try:
-        return make()
+        yield
     except UserError as error:
         raise UserError(f"{path}: {source}: {error}") from None
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
-        reason = str(error).split("\n")[0][:160]
+    except Exception as error:
+        if one_line(error):  # out of memory
+            raise
+        reason = first_line(error)
         raise UserError(f"{path}: {source} does not describe a network ({reason})") from None
 
 
@@ -226,19 +224,10 @@ def _opened(path: Path) -> Iterator[Any]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such model file") from None
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: damaged, or not a safetensors file ({error}){_hint(path)}"
-        ) from None
-
-
-def _hint(path: Path) -> str:
-    """What to do with a file of torch.save, by its first bytes: a zip or a pickle."""
-    try:
-        with open(path, "rb") as handle:
-            foreign = handle.read(2) in (b"PK", b"\x80\x02")
-    except OSError:
-        foreign = False
-    return "; it looks like a file of torch.save: try ra import-checkpoint" if foreign else ""
+        # Files of torch.save are a zip or a pickle.
+        foreign = path.is_file() and path.open("rb").read(2) in (b"PK", b"\x80\x02")
+        hint = "; it looks like a file of torch.save: try ra import-checkpoint" if foreign else ""
+        raise UserError(f"{path}: damaged, or not a safetensors file ({error}){hint}") from None
 
 
 def _header(path: Path, stored: Any, kinds: tuple[str, ...]) -> Header:

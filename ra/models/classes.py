@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ra.errors import UserError
 from ra.files import read_yaml
@@ -27,7 +28,7 @@ def load_class_index(classes: Sequence[str], mapping: Path | None, logits: int =
         UserError: a class has no logit, or the file is not a mapping.
     """
     if mapping:
-        table, source = read_classes(mapping), str(mapping)
+        table, source = _read(mapping), str(mapping)
     elif logits != 1000:
         raise UserError(
             f"the recognizer has {logits} logits, which ImageNet's wnids do not name; {HINT}"
@@ -35,26 +36,34 @@ def load_class_index(classes: Sequence[str], mapping: Path | None, logits: int =
     else:
         from timm.data import ImageNetInfo
 
-        table = {wnid: logit for logit, wnid in enumerate(ImageNetInfo().label_names())}
-        source = "ImageNet's wnids"
+        table, source = class_table(ImageNetInfo().label_names()), "ImageNet's wnids"
     missing = [name for name in classes if name not in table]
     if missing:
         raise UserError(f"class folders {json.dumps(missing[:3])} are not in {source}; {HINT}")
     return [table[name] for name in classes]
 
 
-def read_classes(path: Path) -> dict[str, int]:
-    """Class name -> logit, from a mapping file as in ``load_class_index``."""
+def _read(path: Path) -> dict[str, int]:
     try:
         if path.suffix == ".txt":
-            table = path.read_text(encoding="utf-8").split("\n")
-        else:
-            table = read_yaml(path)
-        if isinstance(table, dict) and isinstance(table.get("classes"), (dict, list)):
-            table = table["classes"]
-        if isinstance(table, list):
-            names = [str(name).strip() for name in table]
-            table = {name: logit for logit, name in enumerate(names) if name}
-        return {str(name): int(logit) for name, logit in table.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
+            return class_table(path.read_text(encoding="utf-8").split("\n"))
+        content = read_yaml(path)
+        within = content.get("classes") if isinstance(content, dict) else None
+        return class_table(within if isinstance(within, dict | list) else content)
+    except (OSError, ValueError):
         raise UserError(f"{path}: not a mapping from folder names to logits") from None
+
+
+def class_table(given: Any) -> dict[str, int]:
+    """Class name -> logit, of such a mapping or of names in the order of the logits.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(given, list):
+        names = [str(name).strip() for name in given]
+        return {name: logit for logit, name in enumerate(names) if name}
+    try:
+        return {str(name): int(logit) for name, logit in given.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError("should be names in the order of the logits, or name: logit") from None

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import nn
 
 from ra.data.prepare import DatasetInfo
 from ra.errors import UserError
 from ra.models.checkpoints import load_recognizer, read_header
-from ra.models.names import distinct, is_own
-from ra.models.recognizers import Ensemble, Recognizer, check_crop, freeze
-from ra.models.user_recognizer import pretrained_recognizer
+from ra.models.classes import load_class_index
+from ra.models.names import distinct, is_own, short_name
+from ra.models.recognizers import Ensemble, Recognizer, build_recognizer, classifying, freeze
+from ra.models.user_recognizer import load_user_recognizer
 from ra.settings.shared import PAPER_WEIGHTS
 
 
@@ -27,35 +30,45 @@ def training_recognizer(arch: str, files: Sequence[Path], info: DatasetInfo) -> 
         raise UserError(
             f"--recognizer: {len(files)} files for {len(names)} recognizers in --arch {arch}"
         )
-    members = [fixed_recognizer(*one, info) for one in zip(names, files or names, strict=True)]
+    given: Sequence[Path | str] = files or names
+    members: list[Any] = [_fixed(name, file, info) for name, file in zip(names, given, strict=True)]
     return members[0] if len(members) == 1 else freeze(Ensemble(members))
 
 
-def named_recognizers(names: Sequence[str], info: DatasetInfo) -> dict[str, nn.Module]:
-    """Recognizers by their short names; UserError where two have one name."""
-    made = [(*named_recognizer(name, info), name) for name in names]
-    distinct((short, name) for short, _, name in made)
-    return {short: recognizer for short, recognizer, _ in made}
+def named_recognizers(given: Sequence[str], info: DatasetInfo) -> dict[str, nn.Module]:
+    """Recognizers by their names in tables: of files (recognizer.safetensors, YAML) and names of
+    the libraries.
+
+    Raises:
+        UserError: two have one name, or one cannot classify these images.
+    """
+    made, names = {}, []
+    for one in given:
+        stored = Path(one).suffix == ".safetensors"
+        name = read_header(Path(one), "recognizer")["arch"] if stored else short_name(one)
+        made[name] = _fixed(name, one, info)
+        names.append((name, one))
+    distinct(names)
+    return made
 
 
-def named_recognizer(name: str, info: DatasetInfo) -> tuple[str, nn.Module]:
-    """(name in tables, recognizer) of a recognizer.safetensors, a YAML file or a library's name."""
-    path = Path(name)
-    if path.suffix == ".safetensors":
-        shown = read_header(path, "recognizer")["arch"]
-    else:
-        shown = path.stem if is_own(path) else name
-    return shown, fixed_recognizer(shown, name, info)
-
-
-def fixed_recognizer(name: str, file: Path | str, info: DatasetInfo) -> nn.Module:
-    """A recognizer for the classes of ``info``: stored, the user's own YAML file, or pretrained."""
+def _fixed(name: str, file: Path | str, info: DatasetInfo) -> nn.Module:
     if Path(file).suffix == ".safetensors":
         name, recognizer = str(file), stored_recognizer(Path(file), info)
     else:
-        recognizer = pretrained_recognizer(str(file), list(info.classes), PAPER_WEIGHTS)
+        recognizer = pretrained_recognizer(str(file), info.classes, PAPER_WEIGHTS)
     check_crop(recognizer, name, info.crop)
     return freeze(recognizer)
+
+
+def check_crop(recognizer: Recognizer, name: str, crop: int) -> None:
+    """UserError where ``recognizer`` cannot classify images of ``crop`` pixels, a side."""
+    was_training = recognizer.training
+    try:
+        with torch.no_grad(), classifying(name, crop, crop, "change crop"):
+            recognizer.eval()(torch.full((1, 3, crop, crop), 0.5))
+    finally:
+        recognizer.train(was_training)
 
 
 def stored_recognizer(path: Path, info: DatasetInfo) -> Recognizer:
@@ -67,3 +80,33 @@ def stored_recognizer(path: Path, info: DatasetInfo) -> Recognizer:
             f"{len(info.classes)} of {info.root}; train or import a recognizer on this data"
         )
     return load_recognizer(path)
+
+
+def pretrained_recognizer(
+    name: str, classes: Sequence[str], weights: str = "DEFAULT", mapping: Path | None = None
+) -> Recognizer:
+    """A recognizer for a data set with these ``classes`` (folder names in the order of labels).
+
+    Args:
+        name: a library's name (``build_recognizer``) or a user's .yaml file.
+        mapping: file of class names and logits (``load_class_index``). Without it, a library's
+            recognizer takes the folders for ImageNet's wnids and a user's for the classes in its
+            YAML; one whose YAML names none must have as many logits as there are classes, in
+            their order.
+
+    Raises:
+        UserError: as ``build_recognizer`` and ``load_user_recognizer``, or a class has no logit.
+    """
+    if is_own(name):
+        recognizer = load_user_recognizer(Path(name))
+        mapping = mapping or (Path(name) if recognizer.classes is not None else None)
+    else:
+        recognizer = build_recognizer(name, len(classes), weights)
+    if mapping or not is_own(name):
+        return recognizer.select(load_class_index(classes, mapping, recognizer.logits))
+    if recognizer.logits != len(classes):
+        raise UserError(
+            f"{name}: has {recognizer.logits} classes, the data {len(classes)}; "
+            "add classes: with their names in the order of the logits"
+        )
+    return recognizer

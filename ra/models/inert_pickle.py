@@ -1,10 +1,10 @@
 """A file of torch.save read as inert records: nothing of it is imported, called or executed.
 
 The reader knows the short list of globals that a state dict, the checkpoint of a training script or
-a network of the released script needs, and refuses a file with any other by name. Tensors are cut
-out of the raw bytes afterwards. A small file cannot take much memory or time: a compressed or
-overlapping record, a memo or key of hostile size is refused. (torch.load with ``weights_only``
-unpacks compressed records, and a key that is a deep tuple ends Python.)
+a network of the released script needs, and refuses a file with any other by name. A small file
+cannot take much memory or time: a compressed or overlapping record, a memo or key of hostile size
+is refused. (torch.load with ``weights_only`` unpacks the first, and a key that is a deep tuple ends
+Python.)
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,20 +21,12 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from ra.errors import UserError
+from ra.errors import UserError, first_line
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-DTYPES = {
-    "Float": torch.float32,
-    "Double": torch.float64,
-    "Half": torch.float16,
-    "BFloat16": torch.bfloat16,
-    "Long": torch.int64,
-    "Int": torch.int32,
-    "Short": torch.int16,
-    "Char": torch.int8,
-    "Byte": torch.uint8,
-    "Bool": torch.bool,
+DTYPES = {"Char": torch.int8, "Byte": torch.uint8} | {
+    name: getattr(torch, name.lower())
+    for name in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Bool")
 }
 # Modules of the released script; their classes become records of the same name.
 SCRIPT = ("model_sr", "networks")
@@ -56,23 +48,34 @@ class Record:
         return self.state[key]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Storage:
     """Raw numbers of the file: ``key`` tells where, ``count`` how many of ``dtype``."""
 
     dtype: torch.dtype
     key: str
     count: int
+    numbers: Tensor | None = None
+
+    def fill(self, data: bytes) -> None:
+        if len(data) != self.count * self.dtype.itemsize:
+            raise ValueError(f"storage {self.key} has {len(data)} bytes")
+        empty = torch.empty(0, dtype=self.dtype)
+        self.numbers = torch.frombuffer(bytearray(data), dtype=self.dtype) if data else empty
 
 
 @dataclass(frozen=True)
 class View:
-    """A tensor before its numbers are read: ``offset``, ``size``, ``stride`` in elements."""
+    """A tensor whose numbers may not be read yet: place and shape, in elements of ``storage``."""
 
     storage: Storage
     offset: int
     size: tuple[int, ...]
     stride: tuple[int, ...]
+
+    def tensor(self) -> Tensor:
+        """torch checks that it lies within its storage."""
+        return self.storage.numbers.as_strided(self.size, self.stride, self.offset)
 
 
 @contextmanager
@@ -86,24 +89,22 @@ def one_line_for(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: no such checkpoint") from None
     # A damaged pickle raises whatever its bytes happen to mean.
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".split("\n")[0][:120]
+        reason = first_line(error)
         raise UserError(f"{path}: damaged, or not a checkpoint of torch.save ({reason})") from None
 
 
-def open_pickled(path: Path) -> tuple[Any, Callable[[View], Tensor]]:
-    """The object in a file of torch.save, and a function that makes a tensor of a ``View``.
+def open_pickled(path: Path) -> Any:
+    """The object in a file of torch.save; its tensors are a ``View`` each.
 
     Whatever is wrong with the file raises something: call it within ``one_line_for``.
     """
-    if zipfile.is_zipfile(path):
-        return _open_zip(path)
     with open(path, "rb") as handle:
-        return _open_stream(path, handle)
+        return (_open_zip if zipfile.is_zipfile(path) else _open_stream)(path, handle)
 
 
-def _open_zip(path: Path) -> tuple[Any, Callable[[View], Tensor]]:
+def _open_zip(path: Path, file: BinaryIO) -> Any:
     """torch >= 1.6: NAME/data.pkl, and one NAME/data/KEY for every storage."""
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(file) as archive:
         members = {info.filename.partition("/")[2]: info for info in archive.infolist()}
         # torch stores without compression, each record in bytes of its own.
         if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
@@ -111,66 +112,53 @@ def _open_zip(path: Path) -> tuple[Any, Callable[[View], Tensor]]:
         if sum(info.file_size for info in archive.infolist()) > path.stat().st_size:
             raise ValueError("records that overlap")
         if "byteorder" in members and archive.read(members["byteorder"]) != b"little":
-            raise UserError(f"{path}: written on a big-endian machine, which is not supported")
+            raise ValueError("written on a big-endian machine")
         with archive.open(members["data.pkl"]) as handle:
-            storages: dict[str, Storage] = {}
-            root = Reader(path, handle, storages).load()
-        raw = {}
-        for key, storage in storages.items():
-            raw[key] = _numbers(storage, archive.read(members[f"data/{key}"]))
-    return root, lambda view: _cut(view, raw)
+            reader = Reader(path, handle)
+            root = reader.load()
+        for key, storage in reader.storages.items():
+            storage.fill(archive.read(members[f"data/{key}"]))
+    return root
 
 
-def _open_stream(path: Path, handle: BinaryIO) -> tuple[Any, Callable[[View], Tensor]]:
+def _open_stream(path: Path, file: BinaryIO) -> Any:
     """torch < 1.6: five pickles (magic, protocol, machine, object, keys), then the storages."""
-    storages: dict[str, Storage] = {}
-    if Reader(path, handle).load() != MAGIC or Reader(path, handle).load() != PROTOCOL:
-        raise ValueError("the file does not begin as torch.save does")
-    if not Reader(path, handle).load()["little_endian"]:
-        raise UserError(f"{path}: written on a big-endian machine, which is not supported")
-    root = Reader(path, handle, storages).load()
-    raw, left = {}, path.stat().st_size
-    for key in Reader(path, handle).load():
-        storage, count = storages[key], int.from_bytes(handle.read(8), "little")
+    magic, protocol, machine = (Reader(path, file).load() for _ in range(3))
+    if (magic, protocol, machine["little_endian"]) != (MAGIC, PROTOCOL, True):
+        raise ValueError("the file does not begin as torch.save does on a little-endian machine")
+    reader = Reader(path, file)
+    root, left = reader.load(), path.stat().st_size
+    for key in Reader(path, file).load():
+        storage, count = reader.storages[key], int.from_bytes(file.read(8), "little")
         left -= storage.count * storage.dtype.itemsize
         if count != storage.count or left < 0:
             raise ValueError(f"storage {key} has {count} elements")
-        raw[key] = _numbers(storage, handle.read(count * storage.dtype.itemsize))
-    return root, lambda view: _cut(view, raw)
+        storage.fill(file.read(count * storage.dtype.itemsize))
+    return root
 
 
-def _numbers(storage: Storage, data: bytes) -> Tensor:
-    if len(data) != storage.count * storage.dtype.itemsize:
-        raise ValueError(f"storage {storage.key} has {len(data)} bytes")
-    if not data:
-        return torch.empty(0, dtype=storage.dtype)
-    return torch.frombuffer(bytearray(data), dtype=storage.dtype)
+Unpickler: Any = pickle._Unpickler  # what it is made of has no types
 
 
-def _cut(view: View, raw: dict[str, Tensor]) -> Tensor:
-    """The tensor of ``view``; torch checks that it lies within its storage."""
-    return raw[view.storage.key].as_strided(view.size, view.stride, view.offset)
-
-
-class Reader(pickle._Unpickler):
+class Reader(Unpickler):
     """Reads one pickle; every global is a stand-in of this module, or refused by its name.
 
     It is pickle's own unpickler in Python: that in C reserves memory for any number that a file
     calls the index of its memo. Tuples become lists, because Python cannot hash a deep one.
     """
 
-    dispatch = pickle._Unpickler.dispatch | {
-        pickle.EMPTY_TUPLE[0]: pickle._Unpickler.load_empty_list,
-        pickle.TUPLE[0]: pickle._Unpickler.load_list,
+    dispatch = Unpickler.dispatch | {
+        pickle.EMPTY_TUPLE[0]: Unpickler.load_empty_list,
+        pickle.TUPLE[0]: Unpickler.load_list,
         pickle.TUPLE1[0]: lambda self: self.to_list(1),
         pickle.TUPLE2[0]: lambda self: self.to_list(2),
         pickle.TUPLE3[0]: lambda self: self.to_list(3),
         pickle.BUILD[0]: lambda self: self.set_state(),
     }
 
-    def __init__(self, path: Path, handle: Any, storages: dict[str, Storage] | None = None) -> None:
+    def __init__(self, path: Path, handle: Any) -> None:
         super().__init__(handle, encoding="utf-8")
-        self.path, self.storages = path, {} if storages is None else storages
+        self.path, self.storages = path, dict[str, Storage]()
 
     def to_list(self, count: int) -> None:
         self.stack[-count:] = [self.stack[-count:]]
@@ -220,19 +208,21 @@ def _first(tensor: Any, *_: Any) -> Any:
     return tensor
 
 
-def _nothing(*_: Any) -> None:
-    """What stands beside the weights: a device, a set of names, the arguments of a script."""
-
-
 def _new(cls: type, *_: Any) -> Record:
     if not (isinstance(cls, type) and issubclass(cls, Record)):
         raise pickle.UnpicklingError("an object of no known class")
     return cls()
 
 
+# What stands beside the weights: a device, a set of names, the arguments of a script.
+BESIDE = """
+    builtins.set collections.Counter torch.device pathlib.PosixPath pathlib.WindowsPath
+    torch.nn.backends.thnn._get_thnn_function_backend numpy.core.multiarray.scalar
+    numpy._core.multiarray.scalar numpy.dtype _codecs.encode
+""".split()
 STAND_INS: dict[str, Any] = {
+    **dict.fromkeys([*BESIDE, *map(str, DTYPES.values())], lambda *_: None),
     "collections.OrderedDict": OrderedDict,
-    "builtins.set": _nothing,
     "copyreg._reconstructor": _new,
     "builtins.object": Record,
     "torch._utils._rebuild_tensor": _view,
@@ -240,16 +230,6 @@ STAND_INS: dict[str, Any] = {
     "torch._utils._rebuild_parameter": _first,
     "torch.nn.parameter.Parameter": _first,
     "torch.Size": list,
-    "torch.device": _nothing,
-    "torch.nn.backends.thnn._get_thnn_function_backend": _nothing,
-    "collections.Counter": _nothing,
     "argparse.Namespace": Record,
     "types.SimpleNamespace": Record,
-    "pathlib.PosixPath": _nothing,
-    "pathlib.WindowsPath": _nothing,
-    "numpy.core.multiarray.scalar": _nothing,
-    "numpy._core.multiarray.scalar": _nothing,
-    "numpy.dtype": _nothing,
-    "_codecs.encode": _nothing,
-    **{str(dtype): _nothing for dtype in DTYPES.values()},
 }

@@ -194,8 +194,10 @@ class PaddedBlock(nn.Module):
 
 def _convolution(before: int, after: int, side: int = 3, stride: int = 1) -> list[nn.Module]:
     # No bias: the norm that follows subtracts the mean.
-    mode = {"padding": side // 2, "padding_mode": "reflect" if stride == 1 else "zeros"}
-    convolution = nn.Conv2d(before, after, side, stride=stride, bias=False, **mode)
+    mode: Literal["reflect", "zeros"] = "reflect" if stride == 1 else "zeros"
+    convolution = nn.Conv2d(
+        before, after, side, stride, padding=side // 2, padding_mode=mode, bias=False
+    )
     return [convolution, nn.BatchNorm2d(after)]
 
 

@@ -1,39 +1,45 @@
-"""Recognizers: classifiers of images in [0, 1], by name from torchvision or timm.
-
-Any name that either library knows works; nothing is registered. A user's own network is a YAML
-file (``ra.models.user_recognizer``).
-"""
+"""Recognizers: classifiers of images in [0, 1], by any name that torchvision or timm knows."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ra.errors import UserError, one_line, unknown
-from ra.models.pretrained import cache, fetch_weights
-
-if TYPE_CHECKING:
-    from torchvision.models import WeightsEnum
+from ra.errors import UserError, first_line, one_line, unknown
+from ra.settings.base import Int, Settings, checked, setting
+from ra.settings.shared import SCRATCH
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-SCRATCH = "scratch"
-MOST_LOGITS = 1_000_000
-LARGEST_SIDE = 4096  # pixels: two images of it, in floating point, are 400 MB
+# Heads of GoogLeNet and Inception that only their own training uses.
+AUXILIARY = ("AuxLogits", "aux1", "aux2")
+
+
+class Network(Settings):
+    """What describes the network of a recognizer."""
+
+    arch: str = setting(..., "torchvision's or timm's name")
+    num_classes: Int = setting(..., "number of its logits", ge=1, le=1_000_000)
+    input_size: Int | None = setting(None, "side of its images in pixels", ge=1, le=4096)
 
 
 class Recognizer(nn.Module):
     """A classifier with its own normalisation, input size and choice of logits.
 
     forward: images (N, 3, H, W) in [0, 1] -> logits (N, classes). The gradient flows through
-    the normalisation. Of several outputs (auxiliary heads) the main one is taken. ``header``
-    holds what a checkpoint needs to build the recognizer again.
+    the normalisation. Of several outputs (auxiliary heads) the main one is taken.
+
+    Attributes:
+        header: what a checkpoint needs to build the recognizer again.
+        classes: the logit of each class by name, where a user's file tells them.
 
     Args:
         classifier: normalised images -> logits.
@@ -41,6 +47,11 @@ class Recognizer(nn.Module):
         input_size: side in pixels to which images are resized; None takes them as they are.
         class_index: logit of each class of the data set; None takes all logits.
     """
+
+    mean: Tensor
+    std: Tensor
+    class_index: Tensor
+    stored: dict[str, Any]
 
     def __init__(
         self,
@@ -54,6 +65,7 @@ class Recognizer(nn.Module):
         super().__init__()
         self.classifier, self.logits, self.input_size = classifier, logits, input_size
         self.header: dict[str, object] = {}
+        self.classes: dict[str, int] | None = None
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
         index = torch.tensor([] if class_index is None else class_index, dtype=torch.long)
@@ -61,8 +73,8 @@ class Recognizer(nn.Module):
         self.frozen = False
 
     def forward(self, images: Tensor) -> Tensor:
-        if self.input_size and images.shape[-2:] != (self.input_size, self.input_size):
-            size = (self.input_size, self.input_size)
+        size = (self.input_size, self.input_size)
+        if self.input_size and images.shape[-2:] != size:
             images = F.interpolate(images, size=size, mode="bilinear", antialias=True)
         logits = self.classifier((images - self.mean) / self.std)
         logits = getattr(logits, "logits", logits)
@@ -95,8 +107,7 @@ class Recognizer(nn.Module):
                 )
         if len(set(class_index)) < len(class_index):
             raise UserError("class mapping: two classes share one logit")
-        index = torch.tensor(class_index, dtype=torch.long, device=self.mean.device)
-        self.class_index = index
+        self.class_index = torch.tensor(class_index, dtype=torch.long, device=self.mean.device)
         return self
 
     def train(self, mode: bool = True) -> Recognizer:
@@ -107,13 +118,11 @@ class Recognizer(nn.Module):
 class Ensemble(nn.Module):
     """Several recognizers as one: logits are the logarithm of the mean of their probabilities.
 
-    An ensemble is a classifier, so every objective takes it as it is. The mean of the logits would
-    be one too, but its cross-entropy is the mean of the members' less their disagreement, so it
-    rewards images on which they disagree. docs/analysis.md compares both with the mean of losses,
-    which every objective would have to know of.
-
-    forward: images (N, 3, H, W) in [0, 1] -> logits (N, classes).
+    forward: images (N, 3, H, W) in [0, 1] -> logits (N, classes). The mean of the logits would
+    reward images on which the members disagree: docs/analysis.md compares both.
     """
+
+    members: Any  # nn.ModuleList of Recognizer
 
     def __init__(self, members: Sequence[Recognizer]) -> None:
         super().__init__()
@@ -125,30 +134,23 @@ class Ensemble(nn.Module):
 
     def with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(logits, features of all members side by side)."""
-        both = [member.with_features(images) for member in self.members]
+        both = (member.with_features(images) for member in self.members)
         logits, features = zip(*both, strict=True)
         return _mean_probability(logits), torch.cat(features, dim=1)
 
 
-def _mean_probability(logits: Sequence[Tensor]) -> Tensor:
+def _mean_probability(logits: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
     """Logarithm of the mean of the softmaxes; the softmax of that is the mean."""
     return torch.stack(logits).log_softmax(dim=2).logsumexp(dim=0) - math.log(len(logits))
 
 
-def freeze(recognizer: Recognizer | Ensemble) -> Recognizer | Ensemble:
+Fixed = TypeVar("Fixed", Recognizer, Ensemble)
+
+
+def freeze(recognizer: Fixed) -> Fixed:
     """No weight update, no batch-norm update, from now on."""
     recognizer.frozen = True
     return recognizer.eval().requires_grad_(False)
-
-
-def check_crop(recognizer: Recognizer, name: str, crop: int) -> None:
-    """UserError where ``recognizer`` cannot classify images of ``crop`` pixels, a side."""
-    was_training = recognizer.training
-    try:
-        with torch.no_grad(), classifying(name, crop, crop, "change crop"):
-            recognizer.eval()(torch.full((1, 3, crop, crop), 0.5))
-    finally:
-        recognizer.train(was_training)
 
 
 @contextmanager
@@ -159,9 +161,8 @@ def classifying(name: str, height: int, width: int, hint: str) -> Iterator[None]
     except (RuntimeError, ValueError, AssertionError) as error:
         if one_line(error):  # out of memory
             raise
-        reason = str(error).split("\n")[0]
         raise UserError(
-            f"{name}: cannot classify images of {width}x{height} px ({reason}); {hint}"
+            f"{name}: cannot classify images of {width}x{height} px ({first_line(error)}); {hint}"
         ) from None
 
 
@@ -189,39 +190,28 @@ def build_recognizer(
         UserError: an unknown name, an impossible number or size, or weights that are neither
             cached nor can be downloaded.
     """
-    if not isinstance(arch, str):
-        raise UserError(f"arch is {arch!r}; it must be the name of a recognizer")
-    check_size("the number of classes", num_classes, MOST_LOGITS)
-    if input_size is not None:
-        check_size("input_size", input_size, LARGEST_SIDE)
-    if arch.startswith("timm:"):
-        recognizer = _timm(arch.removeprefix("timm:"), num_classes, weights)
-    elif arch in list_recognizers():
+    checked(Network, {"arch": arch, "num_classes": num_classes, "input_size": input_size})
+    if arch in list_recognizers():
         recognizer = _torchvision(arch, num_classes, weights, input_size)
     else:
-        recognizer = _timm_or_unknown(arch, num_classes, weights)
+        recognizer = _timm(arch, num_classes, weights)
     recognizer.input_size = input_size or recognizer.input_size
     size = {"logits": recognizer.logits, "input_size": recognizer.input_size}
     recognizer.header = {"arch": arch, **size}
     return recognizer
 
 
-def check_size(name: str, value: object, most: int) -> None:
-    """UserError where ``value`` is not a whole number from 1 to ``most``."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-        raise UserError(f"{name} is {value!r:.40}; it must be a whole number from 1 to {most}")
-
-
 def _torchvision(arch: str, num_classes: int, weights: str, input_size: int | None) -> Recognizer:
     from torchvision import models
 
-    known = models.get_model_weights(arch)
-    options = {name: choice for name, choice in known.__members__.items() if _classifies(choice)}
-    # GoogLeNet and Inception carry auxiliary heads that only their own training uses.
+    model: Any
+    # Some weights have no last layer (vgg16's IMAGENET1K_FEATURES).
+    known = models.get_model_weights(arch).__members__.items()
+    options = {name: choice for name, choice in known if choice.meta["categories"]}
     auxiliary = arch in ("googlenet", "inception_v3")
     if weights == SCRATCH:
         side = input_size or _side(next(iter(options.values())))
-        extra = {"aux_logits": False, "init_weights": True} if auxiliary else {}
+        extra: dict[str, Any] = {"aux_logits": False, "init_weights": True} if auxiliary else {}
         if arch.startswith("vit_") and side:
             extra["image_size"] = side
         try:
@@ -235,55 +225,75 @@ def _torchvision(arch: str, num_classes: int, weights: str, input_size: int | No
     name = choice.url.rpartition("/")[2]
     model = fetch_weights(lambda: models.get_model(arch, weights=choice), name)
     images = choice.transforms()
-    mean, std = images.mean, images.std
+    mean, std, side = images.mean, images.std, images.crop_size[0]
     if auxiliary:
         model.aux_logits = False
-        for head in ("AuxLogits", "aux1", "aux2"):
-            if hasattr(model, head):
-                setattr(model, head, None)
+        for head in model._modules.keys() & AUXILIARY:
+            setattr(model, head, None)
         # They were trained with mean and deviation 0.5, to which they convert ImageNet's.
         model.transform_input, mean, std = False, (0.5,) * 3, (0.5,) * 3
-    side = images.crop_size[0] if images.crop_size[0] != 224 else _side(choice)
+    side = side if side != 224 else _side(choice)
     return Recognizer(model, len(choice.meta["categories"]), mean, std, side)
 
 
-def _classifies(choice: WeightsEnum) -> bool:
-    """False for weights without a last layer (vgg16's IMAGENET1K_FEATURES)."""
-    return bool(choice.meta["categories"])
-
-
-def _side(choice: WeightsEnum) -> int | None:
+def _side(choice: Any) -> int | None:
     """The side (pixels) an architecture insists on; None where small images work as well."""
     # 33 px is the largest minimum of the fully convolutional ones, so CIFAR-like crops work.
     return choice.transforms().crop_size[0] if choice.meta["min_size"][0] > 33 else None
 
 
-def _timm_or_unknown(name: str, num_classes: int, weights: str) -> Recognizer:
+def _timm(arch: str, num_classes: int, weights: str) -> Recognizer:
     import timm  # here: 2 s of imports that only its users pay
 
-    if timm.is_model(name):
-        return _timm(name, num_classes, weights)
-    raise unknown("recognizer", name, {*list_recognizers(), *timm.list_models()})
-
-
-def _timm(name: str, num_classes: int, weights: str) -> Recognizer:
-    import timm
-
+    name = arch.removeprefix("timm:")
     if not timm.is_model(name):
-        raise unknown("timm recognizer", name, timm.list_models())
+        kind, others = (
+            ("recognizer", list_recognizers()) if name == arch else ("timm recognizer", [])
+        )
+        raise unknown(kind, name, [*others, *timm.list_models()])
     if "." in name and name not in timm.list_models(pretrained=True):
         raise unknown("timm recognizer", name, timm.list_models(pretrained=True))
     cfg = timm.get_pretrained_cfg(name) or timm.models.PretrainedCfg()
-    side = (cfg.test_input_size or cfg.input_size)[-1]
+    model: Any
     if weights == SCRATCH:
         model = timm.create_model(name, num_classes=num_classes)
         side = cfg.input_size[-1] if cfg.fixed_input_size else None
     else:
+        side = (cfg.test_input_size or cfg.input_size)[-1]
+        side = side if cfg.fixed_input_size or side != 224 else None
         file = f"{cfg.architecture}.{cfg.tag}.safetensors"
         # Without a network, the file may lie beside torchvision's instead of in timm's cache.
-        overlay = {"file": str(cache() / file)} if (cache() / file).exists() else {}
+        overlay = {"file": str(_cache() / file)} if (_cache() / file).exists() else {}
         model = fetch_weights(
             lambda: timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay), file
         )
-        side = side if cfg.fixed_input_size or side != 224 else None
     return Recognizer(model, model.num_classes, cfg.mean, cfg.std, side)
+
+
+def _cache() -> Path:
+    """The folder of torchvision's weights; timm's may lie there too."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def fetch_weights(load: Callable[[], nn.Module], name: str) -> nn.Module:
+    """Call ``load``, which reads or downloads the weight file ``name``: tensors only.
+
+    Raises:
+        UserError: it failed; the line says which file to put where, or to delete.
+    """
+    from unittest.mock import patch
+
+    target = _cache() / name
+    try:
+        # torchvision's own call of torch.load would execute a cached pickle.
+        with patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1"):
+            return load()
+    # No network, a truncated zip, a pickle with code: the file decides which.
+    except Exception as error:
+        reason = first_line(error)
+        if target.exists():
+            raise UserError(f"{target}: damaged weights ({reason}); delete the file") from None
+        raise UserError(
+            f"pretrained weights {name}: not cached, and could not be downloaded "
+            f"({reason}); put the file at {target}"
+        ) from None

@@ -1,8 +1,7 @@
 """The authors' released checkpoints: whole pickled modules, read without executing anything.
 
-A file is what ``torch.save(DataParallel(ResNet(...)))`` writes in torch 0.4 and later. It is read
-as inert records (``ra.models.inert_pickle``), of which a module of ours with the same layers takes
-the weights. More numbers than the file holds, or a network without end, is refused.
+A file is what ``torch.save(DataParallel(ResNet(...)))`` writes in torch 0.4 and later. A module of
+ours with the same layers takes its weights.
 """
 
 from __future__ import annotations
@@ -32,13 +31,12 @@ def import_checkpoint(path: Path) -> nn.Module:
             the list, which is named.
     """
     with one_line_for(path):
-        root, read = open_pickled(path)
-        network = _unwrapped(root)
+        network = _unwrapped(open_pickled(path))
         layers = _layers(network)
         views = [view for layer in layers for view in _own(layer)]
         if sum(math.prod(view.size) for view in views) > path.stat().st_size:
             raise ValueError("more numbers than the file has bytes")
-        return _ours(path, network, layers, [read(view) for view in views])
+        return _ours(path, network, layers, [view.tensor() for view in views])
 
 
 def _unwrapped(root: Any) -> Record:

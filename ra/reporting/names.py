@@ -6,21 +6,13 @@ torch with them.
 
 from __future__ import annotations
 
-import re
+import csv
+from functools import cache
+from importlib.resources import files
 
 import pandas as pd
 
 NO_PROCESSING, PLAIN, RA = "no_processing", "plain", "ra"
-
-FAMILIES = (
-    "AlexNet,ConvNeXt,DenseNet,EfficientNet,GoogLeNet,Inception,MaxViT,MNASNet,MobileNet,RegNet,"
-    "ResNet,ResNeXt,ShuffleNet,SqueezeNet,Swin,VGG,ViT,Wide ResNet"
-).split(",")
-FAMILY = {title.lower().replace(" ", "_"): title for title in FAMILIES}
-SIZES = r"tiny|small|base|large|[a-z]\d?|\d+|x\d\.\d|\d+x\d+d|[\d.]+[mg]f"
-RECOGNIZER = re.compile(
-    rf"({'|'.join(FAMILY)})(\d+(?:\.\d+)?)?(?:_(v\d))?((?:_(?:{SIZES}))*?)(_bn)?"
-)
 
 
 def task_title(name: str) -> str:
@@ -48,24 +40,18 @@ def p_model_order(name: str) -> tuple[int, str]:
 def recognizer_title(name: str) -> str:
     """torchvision's names as in papers; several, joined with +, are an ensemble.
 
-    The paper's VGG-16 is ``vgg16_bn``; ``vgg16`` is named as the one without batch norm. The usual
-    width x1.0 is left out.
+    The paper's VGG-16 is ``vgg16_bn``; ``vgg16`` is named as the one without batch norm.
 
-    >>> recognizer_title("shufflenet_v2_x0_5"), recognizer_title("densenet121")
-    ('ShuffleNetV2-x0.5', 'DenseNet-121')
-    >>> recognizer_title("my_net")
-    'my_net'
+    >>> recognizer_title("shufflenet_v2_x0_5"), recognizer_title("my_net")
+    ('ShuffleNetV2-x0.5', 'my_net')
     """
-    if "+" in name:
-        return " + ".join(map(recognizer_title, name.split("+")))
-    found = RECOGNIZER.fullmatch(re.sub(r"(?<!\d)(\d)_(\d{1,2})(?=$|[mg]f$)", r"\1.\2", name))
-    if not found:
-        return name
-    family, depth, version, sizes, batch_norm = found.groups(default="")
-    words = [depth, *sizes.removesuffix("_x1.0").split("_")]
-    words = [w.upper() if len(w) < 3 else w.capitalize() if w.isalpha() else w for w in words if w]
-    title = "-".join([FAMILY[family] + version.upper(), *words])
-    return f"{title} without BN" if family == "vgg" and not batch_norm else title
+    return " + ".join(_recognizer_titles().get(one, one) for one in name.split("+"))
+
+
+@cache
+def _recognizer_titles() -> dict[str, str]:
+    with files("ra.reporting").joinpath("recognizer_titles.csv").open(encoding="utf-8") as table:
+        return dict(csv.reader(table))
 
 
 def measure_title(name: str) -> str:

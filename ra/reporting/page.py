@@ -11,7 +11,6 @@ import io
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -24,17 +23,8 @@ from ra.errors import UserError
 from ra.evaluation.statistics import LEVEL
 from ra.files import write_text
 from ra.models.checkpoints import load_processor, read_header
-from ra.reporting import plots
-from ra.reporting.names import (
-    NO_PROCESSING,
-    PLAIN,
-    RA,
-    measure_title,
-    model_names,
-    p_model_title,
-    recognizer_title,
-    task_title,
-)
+from ra.reporting import names, plots
+from ra.reporting.names import NO_PROCESSING, PLAIN, RA
 from ra.reporting.significance import ALL_SEEDS, read_identity
 from ra.reporting.tables import (
     accuracy_table,
@@ -75,7 +65,7 @@ def write_report(
     drawn = {
         "bars": plots.bars(tables, limits),
         "gains": plots.gains(gain) if len(gain := gain_table(tables)) else "",
-        "plane": plots.plane(tables, quality) if measure_title("psnr") in quality else "",
+        "plane": plots.plane(tables, quality) if names.measure_title("psnr") in quality else "",
     }
     template = files("ra.reporting").joinpath("page.html").read_text(encoding="utf-8")
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(template)
@@ -85,9 +75,9 @@ def write_report(
         seeds=tidy.seed.nunique(),
         version=__version__,
         headlines=[headline(task, table, tests) for task, table in tables.items()],
-        recognizers=[recognizer_title(name) for name in recognizers],
+        recognizers=[names.recognizer_title(name) for name in recognizers],
         tables={
-            task_title(task): headline_cells(table, limits[task], tests[tests.task == task])
+            names.task_title(task): headline_cells(table, limits[task], tests[tests.task == task])
             for task, table in tables.items()
         },
         marked=not tests.empty,
@@ -113,16 +103,20 @@ def read_significance(path: Path | None) -> pd.DataFrame:
         table = pd.read_csv(path, dtype={"seed": str}, keep_default_na=False, na_values=empty)
         if (table.seed == ALL_SEEDS).any():
             table = table[table.seed == ALL_SEEDS]
-        titles = table.evaluation_r.map(recognizer_title)
-        return table.assign(model=model_names(table), recognizer=titles)[columns]
+        titles = table.evaluation_r.map(names.recognizer_title)
+        return table.assign(model=names.model_names(table), recognizer=titles)[columns]
     except (OSError, ValueError, AttributeError, KeyError) as error:
         raise UserError(f"{path}: cannot be read as significance.csv ({error})") from None
 
 
 def headline(task: str, table: pd.DataFrame, tests: pd.DataFrame) -> str:
     """One sentence: how many recognizers are better on the output of RA than on that of plain."""
-    title, plain, nothing = task_title(task), p_model_title(PLAIN), p_model_title(NO_PROCESSING)
-    name = next((n for n in table.index if n.startswith(p_model_title(RA))), None)
+    title, plain, nothing = (
+        names.task_title(task),
+        names.p_model_title(PLAIN),
+        names.p_model_title(NO_PROCESSING),
+    )
+    name = next((n for n in table.index if n.startswith(names.p_model_title(RA))), None)
     if name is None or plain not in table.index:
         best = table.mean(axis=1).idxmax()
         return f"{title}: {best} is best, {table.loc[best].mean():.1f} % top-1 on average."
@@ -165,9 +159,9 @@ def headline_cells(
 def gain_table(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Points of top-1 of each trained processor over plain: rows (task, processor), columns
     recognizers."""
-    plain, nothing = p_model_title(PLAIN), p_model_title(NO_PROCESSING)
+    plain, nothing = names.p_model_title(PLAIN), names.p_model_title(NO_PROCESSING)
     parts = {
-        task_title(task): table.drop([plain, nothing], errors="ignore") - table.loc[plain]
+        names.task_title(task): table.drop([plain, nothing], errors="ignore") - table.loc[plain]
         for task, table in tables.items()
         if plain in table.index
     }
@@ -180,15 +174,12 @@ def examples(evaluations: Sequence[Path], task: str, data: Path) -> dict[str, ob
     The recognizer is one that took no part in the training where there is one. How often the
     opposite happens is counted as well (lost).
     """
-    identities = {path: read_identity(path) for path in evaluations}
-    mine = {path: identity for path, identity in identities.items() if identity["task"] == task}
-    path = next((p for p, identity in mine.items() if identity["p_model"] == RA), None)
-    if path is None:
-        return None
-    identity = mine[path]
-    same = {"p_model": PLAIN, "seed": identity["seed"]}
-    plain = next((p for p, other in mine.items() if same.items() <= other.items()), None)
-    if plain is None:
+    runs = {path: read_identity(path) for path in evaluations}
+    path = next((p for p, one in runs.items() if (one["task"], one["p_model"]) == (task, RA)), None)
+    identity = runs.get(path, {})
+    same = {"task": task, "p_model": PLAIN, "seed": identity.get("seed")}
+    plain = next((p for p, other in runs.items() if same.items() <= other.items()), None)
+    if path is None or plain is None:
         return None
     before, after = (pd.read_csv(p.with_name("images.csv")) for p in (plain, path))
     columns = [column for column in after if column.endswith(":prediction") and column in before]
@@ -199,9 +190,9 @@ def examples(evaluations: Sequence[Path], task: str, data: Path) -> dict[str, ob
     wrong, right = before[f"{r}:top1"] == 0, after[f"{r}:top1"] == 1
     found = after[wrong & right].drop_duplicates("label").head(PICTURES)
     return {
-        "task": task_title(task),
-        "model": f"{p_model_title(RA)} (lambda {identity['lambda']:g})",
-        "recognizer": recognizer_title(r),
+        "task": names.task_title(task),
+        "model": f"{names.p_model_title(RA)} (lambda {identity['lambda']:g})",
+        "recognizer": names.recognizer_title(r),
         "met": r == identity["training_r"],
         "gained": int((wrong & right).sum()),
         "lost": int((~wrong & ~right).sum()),
@@ -244,19 +235,22 @@ def _data_uri(image: Tensor) -> str:
 
 def settings_of(evaluations: Sequence[Path]) -> list[dict[str, str]]:
     """How each processor was trained, from the headers of the model files."""
-    models = [path.with_name("processor.safetensors") for path in evaluations]
-    return [_settings(read_header(model)) for model in models if model.exists()]
-
-
-def _settings(header: dict[str, Any]) -> dict[str, str]:
-    made = header.get("settings", {})
     schedule = ("epochs", "batch_size", "optimizer", "lr", "lr_schedule")
-    title = f"{task_title(header['task'])}, {p_model_title(header['objective'])}"
-    return {
-        "P": f"{title}, λ={header['lambda']:g}",
-        "training R": recognizer_title(header["recognizer"]),
-        "seed": header.get("seed", ""),
-        "network": " ".join(f"{k}={v}" for k, v in header.get("network", {}).items()),
-        "schedule": ", ".join(f"{key} {made[key]}" for key in schedule if key in made),
-        "data": str(made.get("data_digest", ""))[:12],
-    }
+    rows = []
+    for model in (path.with_name("processor.safetensors") for path in evaluations):
+        if not model.exists():
+            continue
+        header = read_header(model)
+        made = header.get("settings", {})
+        title = f"{names.task_title(header['task'])}, {names.p_model_title(header['objective'])}"
+        rows.append(
+            {
+                "P": f"{title}, λ={header['lambda']:g}",
+                "training R": names.recognizer_title(header["recognizer"]),
+                "seed": header.get("seed", ""),
+                "network": " ".join(f"{k}={v}" for k, v in header.get("network", {}).items()),
+                "schedule": ", ".join(f"{key} {made[key]}" for key in schedule if key in made),
+                "data": str(made.get("data_digest", ""))[:12],
+            }
+        )
+    return rows

@@ -157,7 +157,7 @@ def _matrix(axes, table, names, style: str, dark: Callable[[float], bool], look:
     return image
 
 
-def write_strip(path: Path, strips: tuple[Tensor, Tensor, Tensor]) -> None:
+def write_strip(path: Path, strips: tuple[Tensor, ...]) -> None:
     """PNG with one column per image and the rows input, output, target, magnified.
 
     Args:

@@ -11,14 +11,8 @@ import pandas as pd
 from ra.errors import UserError
 from ra.evaluation.statistics import compare, holm, over_seeds
 from ra.files import write_csv, write_text
-from ra.reporting.names import (
-    NO_PROCESSING,
-    PLAIN,
-    model_names,
-    p_model_title,
-    recognizer_title,
-    task_title,
-)
+from ra.reporting import names
+from ra.reporting.names import NO_PROCESSING, PLAIN
 from ra.reporting.tables import IDENTITY, read_evaluations, to_latex, write_markdown
 
 P_MODEL = ["task", "p_model", "lambda", "training_r"]
@@ -64,18 +58,15 @@ def significance(evaluations: Sequence[Path]) -> pd.DataFrame:
     """
     read_evaluations(evaluations)  # refuses two results for one identity
     identities = {path: read_identity(path) for path in evaluations}
-    plain: dict[tuple, list[Path]] = {}
-    for path, identity in identities.items():
-        if identity["p_model"] == PLAIN:
-            plain.setdefault((identity["task"], identity["seed"]), []).append(path)
     answers = lru_cache(maxsize=2)(read_answers)  # never those of all at once
     rows = []
-    for path, identity in identities.items():
-        if identity["p_model"] in (PLAIN, NO_PROCESSING):
-            continue
-        what = f"{identity['task']} {identity['p_model']} and plain, seed {identity['seed']}"
-        named = {name: identity[name] for name in (*P_MODEL, "seed")}
-        for other in plain.get((identity["task"], identity["seed"]), []):
+    for path, own in identities.items():
+        what = f"{own['task']} {own['p_model']} and plain, seed {own['seed']}"
+        against = {"task": own["task"], "seed": own["seed"], "p_model": PLAIN}
+        named = {name: own[name] for name in (*P_MODEL, "seed")}
+        for other, identity in identities.items():
+            if own["p_model"] in (PLAIN, NO_PROCESSING) or not against.items() <= identity.items():
+                continue
             found = compare_answers(answers(path), answers(other), what)
             rows += [{**named, "evaluation_r": r, **result} for r, result in found.items()]
     columns = [*P_MODEL, "seed", "evaluation_r", "difference", "low", "high", "p", "n"]
@@ -87,12 +78,11 @@ def significance(evaluations: Sequence[Path]) -> pd.DataFrame:
 
 def _means(table: pd.DataFrame) -> list[pd.DataFrame]:
     """Rows over all seeds, where there are several."""
-    rows = []
-    for key, group in table.groupby([*P_MODEL, "evaluation_r"], sort=False):
-        if len(group) > 1:
-            named = dict(zip([*P_MODEL, "evaluation_r"], key, strict=True))
-            named |= {"seed": ALL_SEEDS, "n": group.n.iloc[0]}
-            rows.append({**named, **over_seeds(group.difference.tolist())})
+    rows = [
+        {**group.iloc[0], "seed": ALL_SEEDS, **over_seeds(group.difference.tolist())}
+        for _, group in table.groupby([*P_MODEL, "evaluation_r"], sort=False)
+        if len(group) > 1
+    ]
     return [pd.DataFrame(rows)] if rows else []
 
 
@@ -113,10 +103,10 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     shown = [f"{d:+.1f} [{low:+.1f}, {high:+.1f}]" for d, low, high in numbers]
     return pd.DataFrame(
         {
-            "Task": table.task.map(task_title),
-            "P Model": model_names(table),
-            "against": p_model_title(PLAIN),
-            "R": table.evaluation_r.map(recognizer_title),
+            "Task": table.task.map(names.task_title),
+            "P Model": names.model_names(table),
+            "against": names.p_model_title(PLAIN),
+            "R": table.evaluation_r.map(names.recognizer_title),
             **seeds,
             "Top-1 difference, points [95 %]": pd.Series(shown, table.index, dtype=object),
             "p": table.p.map("{:.2g}".format),

@@ -12,16 +12,8 @@ import pandas as pd
 from ra.errors import UserError
 from ra.files import write_csv, write_text
 from ra.registry import NO_RECOGNIZER
-from ra.reporting.names import (
-    PLAIN,
-    RA,
-    measure_title,
-    model_names,
-    p_model_order,
-    p_model_title,
-    recognizer_title,
-    task_title,
-)
+from ra.reporting import names
+from ra.reporting.names import PLAIN, RA
 from ra.reporting.plots import write_heat_map
 
 IDENTITY = ["dataset", "task", "p_model", "lambda", "training_r", "seed"]
@@ -38,9 +30,8 @@ def read_evaluations(paths: Sequence[Path]) -> pd.DataFrame:
     for path in paths:
         try:
             empty = dict.fromkeys(NUMBERS, [""])  # the interval of a single image
-            frame = pd.read_csv(
-                path, dtype={"training_r": str}, keep_default_na=False, na_values=empty
-            )
+            options = {"keep_default_na": False, "na_values": empty}
+            frame = pd.read_csv(path, dtype={"training_r": str}, **options)
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read as an evaluation ({error})") from None
         missing = {*IDENTITY, "evaluation_r", "metric", *NUMBERS, "n"} - set(frame.columns)
@@ -48,14 +39,14 @@ def read_evaluations(paths: Sequence[Path]) -> pd.DataFrame:
             raise UserError(f"{path}: not an evaluation; no column {', '.join(sorted(missing))}")
         frames.append(frame)
     tidy = pd.concat(frames, ignore_index=True)
-    _check_unambiguous(tidy, np.repeat(list(map(str, paths)), list(map(len, frames))))
+    _check_unambiguous(tidy, np.repeat(list(map(str, paths)), list(map(len, frames))).tolist())
     return tidy
 
 
 def _check_unambiguous(tidy: pd.DataFrame, origin: Sequence[str]) -> None:
     if tidy.dataset.nunique() > 1:
-        names = ", ".join(map(str, tidy.dataset.unique()))
-        raise UserError(f"--evaluations: of several data sets ({names}); make a table of each")
+        several = ", ".join(map(str, tidy.dataset.unique()))
+        raise UserError(f"--evaluations: of several data sets ({several}); make a table of each")
     keys = [*IDENTITY, "evaluation_r", "metric"]
     first = tidy.groupby(keys)["value"].transform("first")
     for row in tidy.index[(tidy.value != first) & tidy.value.notna()][:1]:
@@ -69,7 +60,7 @@ def _check_unambiguous(tidy: pd.DataFrame, origin: Sequence[str]) -> None:
 def accuracy_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[str]) -> pd.DataFrame:
     """Top-1 (%) of one task, as in the paper: rows processors, columns recognizers."""
     rows = tidy[(tidy.task == task) & (tidy.metric == "top1")]
-    table = _pivot(rows, model_names(rows), "evaluation_r")
+    table = _pivot(rows, names.model_names(rows))
     return _with_recognizers(table, recognizers, "P Model/Evaluation on R")
 
 
@@ -82,11 +73,11 @@ def quality_table(tidy: pd.DataFrame) -> pd.DataFrame:
     columns = [m for m in order if m not in MEASURES or MEASURES.get(m).in_tables]
     chosen = tidy[tidy.metric.isin(columns)]
     parts = {
-        task_title(task): _pivot(rows, model_names(rows), "metric")
+        names.task_title(task): _pivot(rows, names.model_names(rows), "metric")
         for task, rows in chosen.groupby("task", sort=False)
     }
     table = pd.concat(parts, names=["Task", "P Model"])
-    return table[columns].rename(columns=measure_title)
+    return table[columns].rename(columns=names.measure_title)
 
 
 def paper_table(tidy: pd.DataFrame) -> pd.DataFrame:
@@ -101,17 +92,14 @@ def paper_table(tidy: pd.DataFrame) -> pd.DataFrame:
     keys = ["task", "p_model", "lambda", "recognizer"]
     ours = ours.groupby(keys, as_index=False)["value"].mean().rename(columns={"value": "ours"})
     table = paper.merge(ours, on=["task", "p_model", "recognizer"], how="inner")
-    return pd.DataFrame(
-        {
-            "Task": table.task.map(task_title),
-            "P Model": table.p_model.map(p_model_title),
-            "lambda": table["lambda"].map("{:g}".format),
-            "R": table.recognizer.map(recognizer_title),
-            "ours": table.ours,
-            "paper": table.paper,
-            "difference": table.ours - table.paper,
-        }
-    )
+    titles = {
+        "Task": table.task.map(names.task_title),
+        "P Model": table.p_model.map(names.p_model_title),
+        "lambda": table["lambda"].map("{:g}".format),
+        "R": table.recognizer.map(names.recognizer_title),
+    }
+    numbers = table[["ours", "paper"]].assign(difference=table.ours - table.paper)
+    return pd.DataFrame(titles).join(numbers)
 
 
 def transfer_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[str]) -> pd.DataFrame:
@@ -121,10 +109,12 @@ def transfer_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[str]) ->
     between architectures.
     """
     rows = tidy[(tidy.task == task) & (tidy.metric == "top1") & tidy.p_model.isin([PLAIN, RA])]
-    labels = rows.training_r.map(recognizer_title).where(rows.p_model == RA, p_model_title(PLAIN))
+    labels = rows.training_r.map(names.recognizer_title).where(
+        rows.p_model == RA, names.p_model_title(PLAIN)
+    )
     several = rows.groupby(["p_model", "training_r"])["lambda"].transform("nunique") > 1
     labels = labels.where(~several, labels + rows["lambda"].map(", lambda {:g}".format))
-    table = _pivot(rows, labels, "evaluation_r", recognizers)
+    table = _pivot(rows, labels, recognizers=recognizers)
     return _with_recognizers(table, recognizers, "Training R/Evaluation on R")
 
 
@@ -132,28 +122,25 @@ def own_recognizer_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[st
     """Top-1 (%) of each recognizer on the processors trained with it (the paper's table 1)."""
     rows = tidy[(tidy.task == task) & (tidy.metric == "top1")]
     rows = rows[(rows.training_r == rows.evaluation_r) | (rows.training_r == NO_RECOGNIZER)]
-    table = _pivot(rows, model_names(rows, apart=("lambda",)), "evaluation_r")
+    table = _pivot(rows, names.model_names(rows, apart=("lambda",)))
     return _with_recognizers(table, recognizers, "P Model/Training and evaluation R")
 
 
 def _pivot(
-    rows: pd.DataFrame, labels: pd.Series, columns: str, recognizers: Sequence[str] = ()
+    rows: pd.DataFrame, labels: pd.Series, columns="evaluation_r", recognizers: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Mean value (over seeds), one row per label: objectives as registered, then by lambda, then
-    by training R as in ``recognizers``."""
+    """Mean value (over seeds), one row per label: objectives as registered, then by training R as
+    in ``recognizers``, then by lambda."""
     place = {name: number for number, name in enumerate(recognizers)}
-    keys = {
-        "order": rows.p_model.map(p_model_order),
-        "place": rows.training_r.map(lambda name: place.get(name, len(place))),
-    }
-    rows = rows.assign(label=labels, **keys)
+    order, places = rows.p_model.map(names.p_model_order), rows.training_r.map(place)
+    rows = rows.assign(label=labels, order=order, place=places.fillna(len(place)))
     order = rows.sort_values(["order", "place", "lambda", "training_r"], kind="stable").label
     table = rows.groupby(["label", columns])["value"].mean().unstack()
     return table.loc[order.unique()]
 
 
 def _with_recognizers(table: pd.DataFrame, recognizers: Sequence[str], corner: str) -> pd.DataFrame:
-    table = table.reindex(columns=list(recognizers)).rename(columns=recognizer_title)
+    table = table.reindex(columns=list(recognizers)).rename(columns=names.recognizer_title)
     return table.rename_axis(index=corner, columns=None)
 
 
@@ -165,7 +152,7 @@ def write_transfer(evaluations: Sequence[Path], out: Path, recognizers: Sequence
         for name, make in (("transfer", transfer_table), ("table1", own_recognizer_table)):
             table = make(tidy, task, recognizers)
             _write(out / f"{name}_{task}", table, bounds(make, tidy, task, recognizers))
-            title = f"{task_title(task)}: top-1, {table.index.name}"
+            title = f"{names.task_title(task)}: top-1, {table.index.name}"
             write_heat_map(out / f"{name}_{task}.png", table, title)
 
 
@@ -184,7 +171,7 @@ def write_tables(
     for task in tidy.task.unique():
         table = accuracy_table(tidy, task, recognizers)
         _write(out / task, table, bounds(accuracy_table, tidy, task, recognizers))
-    lowest = [measure_title(m) for m in MEASURES if not MEASURES.get(m).higher_is_better]
+    lowest = [names.measure_title(m) for m in MEASURES if not MEASURES.get(m).higher_is_better]
     limits = bounds(quality_table, tidy)
     _write(out / "quality", quality_table(tidy), limits, decimals=3, lowest=lowest)
     if paper:

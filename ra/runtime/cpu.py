@@ -17,6 +17,7 @@ import platform
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_input
 
 ONEDNN = torch.ops.mkldnn
 # Measured on x86-64 only; elsewhere torch's own modules stay.
@@ -62,6 +63,8 @@ def _autocast(x: Tensor) -> Tensor:
 
 class PackedConv2d(nn.Conv2d):
     """A convolution whose weights do not change, kept in oneDNN's layout."""
+
+    padding: tuple[int, int]
 
     def forward(self, x: Tensor) -> Tensor:
         x = _autocast(x)
@@ -123,7 +126,7 @@ class _Packed(torch.autograd.Function):
         if torch.is_grad_enabled():  # the gradient itself is differentiated
             geometry = m.stride, m.padding, m.dilation
             weight = m.weight.to(gradient.dtype)
-            return nn.grad.conv2d_input(ctx.size, weight, gradient, *geometry), None
+            return conv2d_input(ctx.size, weight, gradient, *geometry), None
         return m.backwards(gradient, ctx.size), None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from ra.runtime.distributed import ALONE, Team
 from ra.runtime.gpus import lease_gpu, visible_gpus
 from ra.settings.shared import Machine
 
+Network = TypeVar("Network", bound=nn.Module)
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
@@ -67,12 +69,12 @@ def _keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def placed(module: nn.Module, device: torch.device) -> nn.Module:
+def placed(module: Network, device: torch.device) -> Network:
     """``module`` itself on ``device``, channels last, in the form that computes fastest there.
 
     Freeze what is to be fixed before. Parameters and their names stay as they are.
     """
-    module.to(device, memory_format=torch.channels_last)
+    module.to(device).to(memory_format=torch.channels_last)
     if device.type == "cpu":
         accelerate(module)
     return module

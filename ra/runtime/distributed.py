@@ -55,7 +55,7 @@ class Team:
             return modules
         return {name: DistributedDataParallel(share_batch_norm(m)) for name, m in modules.items()}
 
-    def sum(self, values: list[float], how=dist.ReduceOp.SUM) -> list[float]:
+    def sum(self, values: list[float], how: Any = dist.ReduceOp.SUM) -> list[float]:
         """Element-wise sums over all members; every member gets the same numbers."""
         if self.world == 1:
             return values

@@ -129,7 +129,7 @@ class Store:
         for i in range(0, len(rows), BATCH[kind]):
             batch = rows[i : i + BATCH[kind]]
             try:
-                self.client.log_batch(run, **{kind: batch})
+                self.client.log_batch(run, **{kind: batch})  # type: ignore[arg-type]
             except MlflowException as error:
                 if error.error_code not in REFUSED:
                     raise

@@ -30,7 +30,7 @@ from ra.settings.shared import Schedule, TrainingRuntime
 from ra.training.objectives import Objective
 from ra.training.resume import StateFile
 
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
     "sgd": functools.partial(torch.optim.SGD, momentum=0.9),
@@ -145,7 +145,7 @@ def optimizer_of(objective: Objective, schedule: Schedule) -> torch.optim.Optimi
     """The schedule's optimizer over all parameters that the objective trains."""
     parameters = [p for module in objective.modules.values() for p in module.parameters()]
     # Fused: one kernel over all parameters, which saves small networks several percent of a step.
-    more = {"lr": schedule.lr, "weight_decay": schedule.weight_decay, "fused": True}
+    more: dict[str, Any] = {"lr": schedule.lr, "weight_decay": schedule.weight_decay, "fused": True}
     return OPTIMIZERS[schedule.optimizer](parameters, **more)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -166,9 +166,10 @@ class Perceptual(RecognitionAware):
     title = "Perceptual Loss"
 
     def recognition(self, output: Tensor, batch: Batch) -> Tensor:
+        with_features: Any = self.recognizer.with_features
         with torch.no_grad():
-            wanted = self.recognizer.with_features(batch.target)[1]
-        logits, features = self.recognizer.with_features(output)
+            wanted = with_features(batch.target)[1]
+        logits, features = with_features(output)
         distance = (features - wanted).square().mean(dim=1)
         entropy = F.cross_entropy(logits, batch.label)
         per_image = [

@@ -497,6 +497,7 @@ def test_configs(keys, message):
     assert message in said and "\n" not in said and len(said) < 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [

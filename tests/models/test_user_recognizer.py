@@ -16,8 +16,9 @@ from torch import nn
 
 from ra.errors import UserError
 from ra.models.checkpoints import load_recognizer, save_model
+from ra.models.fixed import pretrained_recognizer
 from ra.models.recognizers import freeze
-from ra.models.user_recognizer import load_user_recognizer, pretrained_recognizer
+from ra.models.user_recognizer import load_user_recognizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 NAMES = ["cat", "cow", "dog"]
@@ -122,23 +123,24 @@ def spoiled(state):
         (incomplete, {}, "w.pth: .*r.yaml: features.0.weight is missing"),
         (spoiled, {}, "w.pth: NaN or infinite weights in features.0.weight"),
         (good, {"num_classes": 5}, r"w.pth: .*classifier.1.weight is \(3, .*expected \(5, "),
-        (good, {"num_classes": "three"}, "num_classes is 'three'"),
-        (good, {"num_classes": 10**24}, "num_classes is 1000000000000000000000000; it must be a"),
-        (good, {"num_classes": True}, "num_classes is True; it must be a whole number"),
+        (good, {"num_classes": "three"}, "r.yaml: num_classes: 'three' should be a valid integer"),
+        (
+            good,
+            {"num_classes": 10**24},
+            "num_classes: 1000000000000000000000000 should be less than",
+        ),
+        (good, {"num_classes": True}, "num_classes: True is no number"),
         (good, {"num_classes": 900_000}, r"w.pth: .*expected \(900000, "),
-        (good, {"input_size": 10**6}, "input_size is 1000000; it must be a whole number"),
+        (good, {"input_size": 10**6}, "input_size: 1000000 should be less than or equal to 4096"),
         (good, {"arch": "vit_b_16", "input_size": 7}, "vit_b_16: input_size 7 does not fit"),
         (good, {"arch": "squeezenet1_9"}, "unknown recognizer 'squeezenet1_9'; nearest: squeez"),
         (good, {"archh": "x"}, "r.yaml: unknown key 'archh'; nearest: arch"),
         (good, {"exported": "x"}, "give one of state_dict, torchscript, exported; there are 2"),
         (good, {"state_dict": "v.pth"}, "r.yaml: state_dict: .*v.pth: no such file"),
-        (good, {"mean": [1, 2]}, r"mean is \[1, 2\]; it must be three numbers"),
-        (good, {"std": [1, 0, 1]}, r"std is \[1, 0, 1\]; it must be three numbers, std above 0"),
-        (
-            good,
-            {"input_size": [8, 8]},
-            r"input_size is \[8, 8\]; it must be a whole number from 1 to 4096",
-        ),
+        (good, {"mean": [1, 2]}, "r.yaml: mean.2: missing"),
+        (good, {"std": [1, 0, 1]}, "r.yaml: std.1: 0 should be greater than 0"),
+        (good, {"input_size": [8, 8]}, r"input_size: \[8, 8\] should be a valid integer"),
+        (good, {"classes": 3}, "r.yaml: classes: should be names in the order of the logits, or"),
         (good, {"classes": {"cat": 3}}, "classes names logit 3, but num_classes is 3"),
     ],
 )

@@ -32,6 +32,7 @@ def command(folder, out, *more, processes=1):
     return [sys.executable, *(str(w) for w in [*words, "--save-dir", out, *more])]
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_does(prepared, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     jobs = [
@@ -53,6 +54,7 @@ def test_two_processes_train_what_one_does(prepared, tmp_path):
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_team_stops_together_and_resumes(prepared, tmp_path):
     more = ("--epochs", 4000, "--checkpoint-seconds", 0)
     job = subprocess.Popen(

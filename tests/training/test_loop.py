@@ -193,6 +193,7 @@ def test_a_signal_saves_the_state_and_ends_with_its_code(prepared, tmp_path, num
     assert same(whole, run(prepared, tmp_path)[0])
 
 
+@pytest.mark.slow
 def test_a_killed_command_goes_on_where_it_was(prepared, tmp_path):
     """The same command line, SIGTERM in between: one line, code 143, the same model."""
     command = [sys.executable, "-m", "ra", "train", "--data", str(prepared), "--task", "dn"]

@@ -68,8 +68,8 @@ def _varied(found: dict[str, Surroundings], labels: Sequence[int]) -> list[int]:
 
     A plane of one colour shows no boundary.
     """
-    variety = sum(torch.tensor([len(p.unique()) for p in one.regions]) for one in found.values())
-    order = variety.argsort(descending=True, stable=True).tolist()
+    colours = [[len(plane.unique()) for plane in one.regions] for one in found.values()]
+    order = torch.tensor(colours).sum(0).argsort(descending=True, stable=True).tolist()
     seen: Counter[int] = Counter()
     repeats = {}  # how many images of the same label precede this one
     for index in order:

@@ -3,10 +3,11 @@ recognizer's? Similarity of boundaries x gain of transfer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, cycle, permutations, product
 from math import factorial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -95,7 +96,8 @@ def correlations(table: pd.DataFrame, rounds: int = 5040) -> pd.DataFrame:
         for within, keys in RANKED.items():
             ranks = known.groupby(keys)[[measure, "gain"]].rank()
             ranks -= ranks.groupby([known[key] for key in keys]).transform("mean")
-            rho, p = permuted_correlation(*ranks.to_numpy().T, orders)
+            a, b = ranks.to_numpy().T
+            rho, p = permuted_correlation(a, b, orders)
             rows.append([measure, within, len(known), rho, p])
         for task, part in known.groupby("task", sort=False):
             rho = rank_coefficient(part[measure], part.gain)
@@ -120,7 +122,7 @@ def relabelled(table: pd.DataFrame, rounds: int, seed: int = 0) -> np.ndarray:
     training = sorted(set(table.training_r))
     others = sorted(set(table.evaluation_r) - set(training))
     if factorial(len(training)) * factorial(len(others)) <= rounds:
-        both = product(permutations(training), permutations(others))
+        both: Iterable[Iterable] = product(permutations(training), permutations(others))
     else:
         draw = np.random.default_rng(seed)
         drawn = ((draw.permutation(training), draw.permutation(others)) for _ in range(rounds))
@@ -175,7 +177,9 @@ def write_scatter(path: Path, table: pd.DataFrame) -> None:
         axes.set_xlabel(title)
     drawn[0].set_ylabel("gain over plain, top-1 (points)")
     handles = [Line2D([], [], color=colour, label=task) for task, colour in colours.items()]
-    look = {"color": "black", "linestyle": ""}
-    handles += [Line2D([], [], marker=m, label=f"{r} classifies", **look) for r, m in marks.items()]
+    black: dict[str, Any] = {"color": "black", "linestyle": ""}
+    handles += [
+        Line2D([], [], marker=m, label=f"{r} classifies", **black) for r, m in marks.items()
+    ]
     figure.legend(handles=handles, loc="outside right upper", fontsize=8)
     save(figure, path)

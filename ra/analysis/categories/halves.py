@@ -55,8 +55,9 @@ def _write_half(data: Path, info: DatasetInfo, half: str, classes: list[str], ou
         if info.decoded:
             _share(data / f"{split}.bin", out / f"{split}.bin")
     digest = hashlib.sha256(json.dumps([info.digest, classes]).encode()).hexdigest()
-    own = {"name": f"{info.name}-{half}", "classes": tuple(classes), "images": counts}
-    write_json(out / "dataset.json", asdict(replace(info, **own, digest=digest)))
+    name = f"{info.name}-{half}"
+    own = replace(info, name=name, classes=tuple(classes), images=counts, digest=digest)
+    write_json(out / "dataset.json", asdict(own))
 
 
 def _share(pixels: Path, link: Path) -> None:

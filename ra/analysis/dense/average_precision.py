@@ -38,7 +38,8 @@ def voc_map(
     """
     weights = np.stack([np.bincount(drawn, minlength=len(truth)) for drawn in samples])
     labels = torch.cat([one["labels"][~one["difficult"]] for one in truth]).unique().tolist()
-    found = [_class_precision(*_matched(detections, truth, k, iou), weights) for k in labels]
+    matched = (_matched(detections, truth, k, iou) for k in labels)
+    found = [_class_precision(*one, weights) for one in matched]
     return 100 * _mean(np.array(found).reshape(-1, len(samples)))
 
 
@@ -49,7 +50,9 @@ def _mean(precision: np.ndarray) -> np.ndarray:
         return np.where(known, precision, 0).sum(axis=0) / known.sum(axis=0)
 
 
-def _matched(detections, truth, label: int, iou: float):
+def _matched(
+    detections, truth, label: int, iou: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(image, right or wrong) of one class's detections by falling score, and objects an image."""
     rows, wanted = [], np.zeros(len(truth))
     for image, (found, real) in enumerate(zip(detections, truth, strict=True)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -55,5 +56,5 @@ def _frame(box: list[float], colour: str, width: float):
     from matplotlib.patches import Rectangle
 
     left, top, right, bottom = box
-    look = {"fill": False, "edgecolor": colour, "linewidth": width}
+    look: dict[str, Any] = {"fill": False, "edgecolor": colour, "linewidth": width}
     return Rectangle((left, top), right - left, bottom - top, **look)

@@ -5,13 +5,14 @@ Source: Ren et al., Faster R-CNN (NIPS 2015), in torchvision's implementation.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
@@ -21,9 +22,9 @@ from ra.analysis.dense.voc import DetectionBatch
 from ra.data.degradations import no_processing
 from ra.errors import UserError, unknown
 from ra.models.checkpoints import build, read_model
-from ra.models.pretrained import fetch_weights
-from ra.models.recognizers import IMAGENET_MEAN, IMAGENET_STD, SCRATCH
+from ra.models.recognizers import IMAGENET_MEAN, IMAGENET_STD, fetch_weights
 from ra.runtime.devices import placed
+from ra.settings.shared import SCRATCH
 from ra.training.objectives import Objective
 
 Objects = dict[str, Tensor]  # boxes (n, 4), labels (n), and scores (n) or difficult (n)
@@ -136,7 +137,7 @@ class DetectorTraining(Objective):
     def __init__(self, detector: FasterRCNN) -> None:
         self.modules = {"detector": detector}
 
-    def losses(self, batch: DetectionBatch) -> dict[str, Tensor]:
+    def losses(self, batch: DetectionBatch) -> dict[str, Tensor]:  # type: ignore[override]
         """Scalars by name; "total" is minimised."""
         return {"total": detection_loss(self.modules["detector"], batch.target, batch.objects)}
 
@@ -144,7 +145,7 @@ class DetectorTraining(Objective):
 class DetectionAware(Objective):
     """MSE + lambda * (losses of the fixed detector on the processor's output)."""
 
-    def losses(self, batch: DetectionBatch) -> dict[str, Tensor]:
+    def losses(self, batch: DetectionBatch) -> dict[str, Tensor]:  # type: ignore[override]
         """Scalars by name; "total" is minimised."""
         output = self.modules["processor"](batch.input)
         image = F.mse_loss(output, batch.target)
@@ -157,7 +158,7 @@ class DetectionAware(Objective):
 def detect(
     detector: FasterRCNN,
     processors: dict[str, nn.Module | None],
-    batches: Collection[DetectionBatch],
+    batches: DataLoader,
     scale: int,
     where: torch.device,
     show: int = 4,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+from torch import nn
 
 from ra.analysis.command_settings import EvaluateDetection
 from ra.analysis.dense.average_precision import coco_map, voc_map
@@ -34,7 +35,7 @@ def evaluate_detection(o: EvaluateDetection) -> None:
     images = VocImages(o.data, o.sets, detector.header["side"], detector.header["classes"])
     crops = DetectionCrops(images, task)
     with use_device(o.runtime) as where:
-        processors = {"no_processing": None}
+        processors: dict[str, nn.Module | None] = {"no_processing": None}
         processors |= {str(path): placed(load_processor(path), where) for path in o.models}
         batches = loader(crops, validation_keys(len(crops), o.batch), o.runtime.workers, where)
         found, truth, shown = detect(detector, processors, batches, task.scale, where)

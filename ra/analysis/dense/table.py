@@ -49,7 +49,7 @@ def _read(path: Path) -> pd.DataFrame:
     return table.reindex(columns=list(dict.fromkeys([*table.columns, "difference", "p"])))
 
 
-def title_of(identity: Mapping[str, object]) -> str:
+def title_of(identity: Mapping[str, str]) -> str:
     """``RA (ResNet-18) on embedded``."""
     title = TITLES.get(identity["p_model"], identity["p_model"])
     if identity["training_r"] != NO_RECOGNIZER:

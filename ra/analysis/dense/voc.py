@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from ra.data.degradations import VALIDATION, Key, random_generator
 from ra.data.images import BadImage, read_image
@@ -163,7 +164,7 @@ class DetectionBatch(NamedTuple):
     input: Tensor
     target: Tensor
     label: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # as in ra.data.splits.Batch
     objects: list[dict[str, Tensor]]
 
     def to(self, device: torch.device) -> DetectionBatch:
@@ -172,7 +173,7 @@ class DetectionBatch(NamedTuple):
         return DetectionBatch(*Batch(*self[:4]).to(device)[:4], moved)
 
 
-class DetectionCrops:
+class DetectionCrops(Dataset):
     """Whole images of a VOC tree, degraded; ``ra.data.splits.Crops`` is its like for classes.
 
     Keys are (seed, epoch, index); training flips half of the images, boxes included.
