@@ -89,7 +89,7 @@ def _write(
     write_json(save_dir / "evaluation.json", {"seconds": result.seconds})
     write_csv(save_dir / "images.csv", images)
     write_csv(save_dir / "evaluation.csv", tidy)
-    rows = zip(tidy.evaluation_r, tidy.metric, tidy.value, strict=True)
+    rows = tidy[["evaluation_r", "metric", "value"]].itertuples(index=False)
     run.log_metrics({f"{r}/{m}".removeprefix(f"{NO_RECOGNIZER}/"): v for r, m, v in rows})
     for name in ("evaluation.csv", "accuracy.png", "strip.png"):
         run.log_artifact(save_dir / name)

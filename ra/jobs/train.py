@@ -31,9 +31,8 @@ def train_processor(o: Train) -> None:
     """Train a processor (and a transformer where the objective needs one)."""
     if o.cross_evaluate:
         same = {key: getattr(o, key) for key in Evaluate.model_fields.keys() & o.model_fields_set}
-        runtime = {key: getattr(o.runtime, key) for key in Runtime.model_fields}
-        with_paper = {**same, "runtime": runtime, "recognizers": PAPER_RECOGNIZERS}
-        return evaluate_processor(Evaluate(**with_paper))
+        same["runtime"] = {key: getattr(o.runtime, key) for key in Runtime.model_fields}
+        return evaluate_processor(Evaluate(**same, recognizers=PAPER_RECOGNIZERS))
     if o.save_dir is None:
         raise UserError("--save-dir: needed; the folder for the models")
     objective, weight = canonical_mode(o.mode, o.weight)
@@ -42,13 +41,11 @@ def train_processor(o: Train) -> None:
     task_settings = TASKS.check(o.task, o.task_settings, "--")
     task = build_task(o.task, **task_settings)
     split = open_split(**dict(o.source), split="train")
-    if split.info.crop % task.scale:
-        raise UserError(
-            f"crop: {split.info.crop} px is not divisible by the sr factor {task.scale}"
-        )
-    fixed = None
-    if kind.needs_recognizer:
-        fixed = training_recognizer(o.arch, o.recognizer, split.info)
+    crop = split.info.crop
+    if crop % task.scale:
+        raise UserError(f"crop: {crop} px is not divisible by the sr factor {task.scale}")
+    needed = kind.needs_recognizer
+    fixed = training_recognizer(o.arch, o.recognizer, split.info) if needed else None
     torch.manual_seed(o.runtime.seed)
     networks = {"processor": build_processor(o.sr_arch, task.scale, **o.processor_settings)}
     if kind.needs_transformer:
@@ -58,7 +55,7 @@ def train_processor(o: Train) -> None:
         "task": o.task,
         "objective": objective,
         "lambda": weight,
-        "recognizer": o.arch if kind.needs_recognizer else NO_RECOGNIZER,
+        "recognizer": o.arch if needed else NO_RECOGNIZER,
         "seed": o.runtime.seed,
         "task_settings": task_settings,
     }
@@ -112,7 +109,6 @@ def import_released(o: ImportCheckpoint) -> None:
     The released files do not say how they were trained: task, objective, lambda and training
     recognizer are the user's word.
     """
-    settings = TASKS.check(o.task, {})
     objective, weight = canonical_mode(o.mode, o.weight)
     module: Any = import_checkpoint(o.file)
     kind = "transformer" if module.header["arch"] == "pix2pix" else "processor"
@@ -121,7 +117,7 @@ def import_released(o: ImportCheckpoint) -> None:
         "kind": kind,
         "dataset": "imagenet",
         "task": o.task,
-        "task_settings": settings,
+        "task_settings": TASKS.check(o.task, {}),
         "objective": objective,
         "lambda": weight,
         "recognizer": o.arch if used else NO_RECOGNIZER,

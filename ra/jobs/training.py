@@ -26,8 +26,6 @@ from ra.tracking.run import Run
 from ra.training.loop import train
 from ra.training.objectives import Objective
 
-After = Callable[[torch.device, Run], dict[str, Any]]
-
 
 @dataclass
 class Training:
@@ -37,14 +35,12 @@ class Training:
         kind: of the run: "train" or "train-recognizer".
         name: for people: "sr ra l=0.001 resnet18 seed0".
         objective: holds the networks; the files are named after its ``modules``.
-        crops: the training images.
         identity: what tells this training from others; stands in the header of the models.
         settings: what else defines the numbers; compared when the training resumes.
         fixed: networks that are used but not trained.
         dataset: for the record of the run; None records nothing.
-        after: called with the device and the run when the networks are trained; returns what the
-            header of their files says of them.
-        done: called with the run when the files are written.
+        after: called before the files are written; returns what else their headers say.
+        done: called when the files are written.
         ready: the networks are trained already and are only stored.
     """
 
@@ -56,7 +52,7 @@ class Training:
     settings: dict[str, Any] = field(default_factory=dict)
     fixed: tuple[nn.Module | None, ...] = ()
     dataset: DatasetInfo | None = None
-    after: After = lambda where, run: {}
+    after: Callable[[torch.device, Run], dict[str, Any]] = lambda where, run: {}
     done: Callable[[Run], None] = lambda run: None
     ready: bool = False
 

@@ -1,4 +1,4 @@
-"""What P and T minimise: one small class per mode (method.md, "Objectives"; paper section 3).
+"""What processor and transformer minimise: a small class per mode (docs/method.md; section 3).
 
 An objective holds the networks it trains (``modules``) and the fixed recognizer, and turns a
 batch into losses. Every loss is a mean over the batch; the image loss is the MSE everywhere.
@@ -94,32 +94,27 @@ class RecognitionAware(Objective):
 
 
 @OBJECTIVES.register("ra_transformer", "ra_transform")
-class TransformerRecognitionAware(Objective):
+class TransformerRecognitionAware(RecognitionAware):
     """P: MSE only. T: lambda * cross-entropy(R(T(P(x).detach())), label).
 
-    The recognition gradient is cut before P, so one backward pass over the sum gives each
-    network the gradient of its own loss.
+    The recognition gradient is cut before the processor, so one backward pass over the sum gives
+    each network the gradient of its own loss.
     """
 
     title = "RA with Transformer"
     needs_transformer = True
     default_weight = 1e-2
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        output = self.modules["processor"](batch.input)
-        image = F.mse_loss(output, batch.target)
-        read = self.recognizer(self.modules["transformer"](output.detach()))
-        recognition = F.cross_entropy(read, batch.label)
-        total = image + self.weight * recognition
-        return {"total": total, "image": image, "recognition": recognition}
+    def recognition(self, output: Tensor, batch: Batch) -> Tensor:
+        return super().recognition(self.modules["transformer"](output.detach()), batch)
 
 
 @OBJECTIVES.register("ra_unsupervised")
 class UnsupervisedRecognitionAware(RecognitionAware):
-    """MSE + lambda * MSE(softmax R(P(x)), softmax R(target)); never reads a label.
+    """MSE + lambda * MSE(softmax R(P(x)), softmax R(target)); uses no labels.
 
-    Where every crop is a whole image, its answers as it is and mirrored are computed once. A random
-    crop practically never returns, so there the clean target is answered at each step.
+    Where every crop is a whole image, R(target) is computed once, as it is and mirrored. A random
+    crop practically never returns, so there the clean target is classified at each step.
     """
 
     title = "Unsupervised RA"
@@ -137,7 +132,7 @@ class UnsupervisedRecognitionAware(RecognitionAware):
         clean = Crops(crops.split, task=None)
         batches = loader(clean, validation_keys(len(clean)), 0, device)
         answers: tuple[list[Tensor], list[Tensor]] = [], []
-        for batch in Progress(batches, name="R's answers to the clean images", unit="batch"):
+        for batch in Progress(batches, name="classify clean images", unit="batch"):
             target = batch.to(device).target
             with autocast(device, precision):
                 for found, images in zip(answers, (target, target.flip(3)), strict=True):
@@ -157,10 +152,9 @@ class UnsupervisedRecognitionAware(RecognitionAware):
 class Perceptual(RecognitionAware):
     """MSE + lambda * s * MSE(features of R(P(x)), features of R(target)); not in the paper.
 
-    Features are what R's last layer reads (after Johnson et al., ECCV 2016). Their scale is R's
-    own, so s gives each image's gradient at P's output the length that the cross-entropy's has
-    there: one lambda is one strength for ``ra`` and for this, and only the direction differs.
-    Labels are read for that length alone.
+    Features are the input of the recognizer's last layer (after Johnson et al., ECCV 2016), whose
+    scale differs between recognizers. So s gives each image's gradient at P(x) the length that
+    cross-entropy's has there, the only use of labels: a lambda is as strong here as for ``ra``.
     """
 
     title = "Perceptual Loss"
@@ -181,10 +175,10 @@ class Perceptual(RecognitionAware):
 
 
 class Classification(Objective):
-    """Cross-entropy of a recognizer in training; how the zoo of R's is made.
+    """Cross-entropy of a recognizer in training.
 
     Args:
-        processor: a fixed P through whose outputs R learns; None learns on the clean images.
+        processor: fixed; the recognizer learns on its outputs, or with None on the clean images.
     """
 
     def __init__(self, recognizer: nn.Module, processor: nn.Module | None = None) -> None:
