@@ -5,9 +5,8 @@
     model = load("results/embedded/sr/ra/l0.001/resnet18/seed0")
     model(Image.open("photo.jpg")).save("photo_x4.png")
 
-Large images are processed in tiles. Each tile gets a border as wide as the network's receptive
-field, and the border of its result is cut off. The result is the same as that of the whole image
-at once, but the memory does not grow with the image.
+Large images are processed in tiles with a border as wide as the network's receptive field, which is
+cut off again: the result is that of the whole image, but memory does not grow with the image.
 """
 
 from __future__ import annotations
@@ -127,9 +126,9 @@ def to_bytes(image: Tensor) -> np.ndarray:
 def receptive_reach(network: nn.Module) -> int | None:
     """How many pixels beyond a block of GRID x GRID its output depends on; None if unbounded.
 
-    Measured rather than computed, so that it holds for any architecture. A copy of the network gets
-    positive weights and no biases: nothing cancels and no unit is dead. The gradient of a block in
-    the middle of a strip then shows which input pixels the block depends on.
+    Measured, so that it holds for any architecture: a copy of the network gets positive weights and
+    no biases, so that nothing cancels and no unit is dead. The gradient of a block in the middle of
+    a strip then shows which input pixels the block depends on.
     """
     with torch.inference_mode(False), torch.no_grad():
         probe = copy.deepcopy(network).cpu().double().eval()

@@ -50,8 +50,7 @@ def evaluate_processor(o: Evaluate) -> None:
         "training_r": header.get("recognizer", NO_RECOGNIZER),
         "seed": header.get("seed", 0),
     }
-    settings = {
-        **identity,
+    settings = identity | {
         "name": "evaluate " + run_name(*list(identity.values())[1:]),
         "objective": identity["p_model"],
         "recognizer": identity["training_r"],

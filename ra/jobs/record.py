@@ -23,13 +23,12 @@ def start_run(kind: str, settings: Mapping[str, Any], where: torch.device, **mor
     """
     if not is_leader():
         return tracking.Run(None, None, "")
-    gpu = where.type == "cuda"
-    device = torch.cuda.get_device_name(where) if gpu else "cpu"
+    device = torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu"
+    params = {**settings, "device": device, "threads": torch.get_num_threads()}
     return tracking.start_run(
-        name=settings["name"],
+        name=params.pop("name"),
         kind=kind,
-        params={key: value for key, value in settings.items() if key != "name"}
-        | {"device": device, "threads": torch.get_num_threads()},
+        params=params,
         tags={key: str(settings[key]) for key in TAGS if key in settings},
         experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME", "ra"),
         **more,

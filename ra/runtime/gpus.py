@@ -1,9 +1,8 @@
 """Hands each job of this machine a GPU of its own.
 
 Snakemake counts GPUs but has no names for them, and jobs may come from several runs, so each GPU
-has a lock file for every job that it takes. The file bears the GPU's UUID: the same GPU is ``0`` in
-one job and ``1`` in another, and a cluster manager calls every job's GPU ``0``. The kernel frees
-the locks of a killed job.
+has a lock file for every job that it takes. The file bears the GPU's UUID, because a GPU's number
+differs between jobs. The kernel frees the locks of a killed job.
 """
 
 from __future__ import annotations
