@@ -94,7 +94,7 @@ class Registry:
             if key not in model.model_fields:
                 has = ", ".join(model.model_fields) or "none"
                 raise UserError(
-                    f"{where}{key}: {self.kind} {name} has no such setting; it has {has}"
+                    f"{where}{repr(key)[1:-1]}: {self.kind} {name} has no such setting; it has {has}"
                 )
         return checked(model, given, where).model_dump()
 
