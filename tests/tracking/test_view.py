@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import urllib.parse
 
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from browser import chromium, needs_browser
+from helpers import ROOT
 from mlflow_server import mlflow_server
 from PIL import Image
 
@@ -22,6 +24,7 @@ from ra.reporting.plots import write_heat_map
 from ra.tracking import run as tracking
 
 LAMBDAS = (0.001, 0.01)
+USE = (ROOT / "docs/use.md").read_text()
 MODEL = "embedded-sr-ra-l0.001-resnet18"
 
 
@@ -108,6 +111,18 @@ def test_a_registered_processor_restores_images(client, store, runs, tmp_path, m
     assert main(["process", "--quiet", "--model", f"models:/{MODEL}/1", *paths]) == 0
     assert np.array_equal(np.asarray(Image.open(tmp_path / "out.png")), wanted)
     assert not (store[1] / "mlflow.db").exists()
+
+
+def test_the_snippet_of_the_documentation_loads_a_registered_processor(store, monkeypatch):
+    import mlflow
+
+    (snippet,) = re.findall(r"```python\n(import mlflow\n.*?)```", USE, re.S)
+    monkeypatch.chdir(store[1])
+    before = mlflow.get_tracking_uri()
+    try:
+        exec(compile(snippet, "docs/use.md", "exec"), {})
+    finally:
+        mlflow.set_tracking_uri(before)
 
 
 def test_nothing_that_is_registered_is_a_pickle(store):
