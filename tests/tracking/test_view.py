@@ -169,7 +169,10 @@ def test_the_dag_has_failed_if_one_of_its_runs_has(client, store, monkeypatch):
     monkeypatch.setenv("RA_DAG_ID", "20260101-130000-fedcba")
     monkeypatch.setattr(tracking, "_start_deliverer", lambda *_: None)
     uri = store[0]
-    with pytest.raises(ValueError), tracking.start_run("one", "train", {}, {}, uri):
+    with (
+        pytest.raises(ValueError, match="diverged"),
+        tracking.start_run("one", "train", {}, {}, uri),
+    ):
         raise ValueError("diverged")
     with tracking.start_run("two", "train", {}, {}, uri):
         pass
