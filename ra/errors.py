@@ -18,7 +18,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(name.lower(), list(by_lower), n=3, cutoff=0.5)
     offer = [by_lower[candidate] for candidate in near] or known[:12]
     word = "nearest" if near else "known"
-    return UserError(f"unknown {kind} '{name}'; {word}: {', '.join(offer)}")
+    return UserError(f"unknown {kind} {name!r}; {word}: {', '.join(offer)}")
 
 
 def first_line(error: BaseException) -> str:

@@ -118,7 +118,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def escaped(path: Path | str) -> str:
-    """``path`` for messages and tables; bytes that are not UTF-8 are escaped, as in caf\\xe9."""
+    r"""``path`` for messages and tables; bytes that are not UTF-8 are escaped, as in caf\xe9."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 

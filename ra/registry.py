@@ -93,9 +93,8 @@ class Registry:
         for key in given:
             if key not in model.model_fields:
                 has = ", ".join(model.model_fields) or "none"
-                raise UserError(
-                    f"{where}{key}: {self.kind} {name} has no such setting; it has {has}"
-                )
+                place = f"{where}{repr(key)[1:-1]}"
+                raise UserError(f"{place}: {self.kind} {name} has no such setting; it has {has}")
         return checked(model, given, where).model_dump()
 
     def build(self, name: str, settings: Mapping[str, Any] = {}, **given: Any) -> Any:

@@ -38,6 +38,7 @@ def operations(task: str, mode: str, arch: str) -> int:
 
 
 def main() -> None:
+    """Print the cost of each training."""
     total = 0
     print("| task | objective | R | GFLOP an image | 1e18 FLOP |\n|---|---|---|---:|---:|")
     for task in ("sr", "dn", "jpeg"):

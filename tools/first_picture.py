@@ -11,6 +11,7 @@ which the picture repeats: gains and losses appear in the proportion in which th
 from __future__ import annotations
 
 import sys
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,9 @@ def choose(
     for group, wanted in ((gains, count), (losses, COLUMNS - count)):
         ordered = group[contrast[group.index] >= FLAT].sort_values(ascending=False, kind="stable")
         labels = plain.loc[ordered.index, "label"]
-        fresh = labels[~labels.isin(plain.loc[sum(drawn, []), "label"])].drop_duplicates()
+        fresh = labels[
+            ~labels.isin(plain.loc[[*chain.from_iterable(drawn)], "label"])
+        ].drop_duplicates()
         drawn.append(fresh.index[:wanted].tolist())
     return drawn[0], drawn[1], len(gains), len(losses)
 

@@ -24,6 +24,7 @@ MADE = "<!-- Made by `python tools/generate.py` from `ra/settings`; do not edit.
 
 
 def main() -> None:
+    """Write every generated page."""
     for path, text in made().items():
         write_text(path, text)
 

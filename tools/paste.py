@@ -80,6 +80,7 @@ def stale(page: str, stamp: str) -> list[str]:
 
 
 def main(results: Path) -> int:
+    """Paste into every page; 1 where a table is missing, else 0."""
     stamp, failed = digest(), 0
     for page in PAGES:
         text, missing = paste(page.read_text(encoding="utf-8"), results, stamp)

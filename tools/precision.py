@@ -26,6 +26,7 @@ def read(folder: Path) -> pd.Series:
 
 
 def main() -> None:
+    """Print the table of both precisions."""
     fp32, bf16 = (read(Path(folder)).rename(Path(folder).name) for folder in sys.argv[1:])
     both = pd.concat({"fp32": fp32, "bf16": bf16}, axis=1, join="inner")
     rows = []

@@ -12,6 +12,7 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -72,9 +73,8 @@ def _work(folder: Path, step: str) -> float:
 def compare(results: Path) -> list[dict[str, object]]:
     """Seconds, work and overhead of every kind of job, and of the whole experiment."""
     jobs = read_jobs(results)
-    rows = []
-    for kind in dict.fromkeys(job.kind for job in jobs):
-        rows.append(_row(kind, [job for job in jobs if job.kind == kind]))
+    kinds = dict.fromkeys(job.kind for job in jobs)
+    rows = [_row(kind, [job for job in jobs if job.kind == kind]) for kind in kinds]
     rows.append(_row("all jobs", jobs))
     told = verdict(rows[-1]["overhead / work"], TARGET, at_least=False)
     return [row | dict.fromkeys(told, "") for row in rows[:-1]] + [rows[-1] | told]
@@ -103,7 +103,7 @@ def busy(jobs: Sequence[Job]) -> dict[int, float]:
     events = sorted([(job.begin, 1) for job in jobs] + [(job.end, -1) for job in jobs])
     found: dict[int, float] = {}
     running = 0
-    for (at, change), (following, _) in zip(events, events[1:], strict=False):
+    for (at, change), (following, _) in pairwise(events):
         running += change
         found[running] = found.get(running, 0.0) + following - at
     return found

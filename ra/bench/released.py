@@ -115,16 +115,15 @@ def train_released(
     parameters = [p for module in objective.modules.values() for p in module.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=schedule.lr)
     keys = TrainingKeys(len(images), schedule.batch_size, schedule.epochs, seed=0)
-    history, sums, step = [], {}, 0
-    for batch in _batches(images, keys, device):
-        optimizer.param_groups[0]["lr"] = schedule.lr_at(step, keys.steps_per_epoch)
+    history, sums = [], {}
+    for step, batch in enumerate(_batches(images, keys, device), 1):
+        optimizer.param_groups[0]["lr"] = schedule.lr_at(step - 1, keys.steps_per_epoch)
         losses = objective.losses(batch)
         optimizer.zero_grad()
         losses["total"].backward()
         optimizer.step()
         for name, loss in losses.items():  # each one waits for the device
             sums[name] = sums.get(name, 0.0) + loss.item() * len(batch.label)
-        step += 1
         if step % keys.steps_per_epoch == 0:
             history.append({name: total / len(images) for name, total in sums.items()})
             sums = {}

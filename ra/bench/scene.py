@@ -131,6 +131,7 @@ def recognizer_of(options: Options, arch: str) -> nn.Module:
 
 
 def training_schedule(work: Work, epochs: int = 1) -> Schedule:
+    """The default schedule with the batch size of ``work``."""
     return Schedule(epochs=epochs, batch_size=work.batch_size)
 
 
@@ -149,4 +150,5 @@ def resident(options: Options, work: Work, task: str, count: int) -> list[Batch]
 
 
 def repeated(batches: list[Batch], count: int) -> list[Batch]:
+    """``count`` batches: ``batches`` over and over."""
     return list(islice(cycle(batches), count))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -29,12 +30,8 @@ TARGET = 0.95
 
 def compare(options: Options) -> list[dict[str, object]]:
     """Share of the bare step's speed that ``train`` reaches, per size, task and objective."""
-    rows = []
-    for work in options.works:
-        for task in options.tasks:
-            for objective in options.objectives:
-                rows.append(_row(options, work, task, objective))
-    return rows
+    every = product(options.works, options.tasks, options.objectives)
+    return [_row(options, *one) for one in every]
 
 
 def _row(options: Options, work: Work, task: str, name: str) -> dict[str, object]:

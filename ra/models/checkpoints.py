@@ -82,7 +82,7 @@ def read_model(path: Path, kinds: tuple[str, ...]) -> tuple[Header, dict[str, Te
     """Header and tensors of a model file; errors as in ``read_header``."""
     with _opened(path) as stored:
         header = _header(path, stored, kinds)
-        return header, {name: stored.get_tensor(name) for name in stored.keys()}
+        return header, {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  # not a dict
 
 
 def _check_plugins(path: Path, header: Mapping[str, Any]) -> None:

@@ -29,7 +29,7 @@ def read_evaluations(paths: Sequence[Path]) -> pd.DataFrame:
     frames = []
     for path in paths:
         try:
-            empty = dict.fromkeys(NUMBERS, [""])  # the interval of a single image
+            empty = {name: [""] for name in NUMBERS}  # the interval of a single image
             options = {"keep_default_na": False, "na_values": empty}
             frame = pd.read_csv(path, dtype={"training_r": str}, **options)
         except (OSError, ValueError) as error:

@@ -210,7 +210,7 @@ def download_model(uri: str) -> Path:
 
 def _status(error: BaseException | None) -> str:
     """MLflow's status of a run that ends with ``error``."""
-    if error is None or isinstance(error, SystemExit) and not error.code:
+    if error is None or (isinstance(error, SystemExit) and not error.code):
         return "FINISHED"
     return "KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"
 

@@ -15,8 +15,7 @@ def test_fetching_ahead_keeps_the_order_and_raises_where_it_failed():
 
     got = []
     with pytest.raises(OSError, match="gone"):
-        for item in ahead(batches()):
-            got.append(item)
+        got.extend(ahead(batches()))
     assert got == list(range(5))
 
 

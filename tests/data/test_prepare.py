@@ -49,9 +49,10 @@ def interrupted(root, out, after: int, **options) -> None:
         seen.append(item)
         return read(item, **settings)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache, "_read", dies)
-        prepare(root, out, **OPTIONS, **options)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(root, out, **OPTIONS, **options)
 
 
 def test_an_interrupted_run_continues_behind_the_last_image(root, tmp_path, monkeypatch):

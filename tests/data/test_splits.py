@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -142,10 +143,10 @@ def test_a_single_image_left_over_joins_the_batch_before(length, batch_size, siz
     assert list(TrainingKeys(length, batch_size, 2, seed=0, start=1)) == batches[1:]
     parts = [TrainingKeys(length, batch_size, 2, 0, rank=rank, world=2) for rank in (0, 1)]
     for whole, *shares in zip(batches, *parts, strict=True):
-        assert sorted(sum(shares, [])) == sorted(whole)
+        assert sorted(chain.from_iterable(shares)) == sorted(whole)
 
 
 def test_on_the_device_images_are_floats_in_the_unit_range(prepared):
     batch = batches(prepared)[0].to(CPU)
     assert batch.target.dtype == torch.float32
-    assert 0 <= batch.target.min() and batch.target.max() <= 1
+    assert batch.target.min() >= 0 and batch.target.max() <= 1

@@ -25,7 +25,7 @@ from ra.models.processors import build_processor
 def test_output_is_an_image_of_the_targets_size(arch, scale, sizes):
     output = build_processor(arch, scale, **sizes)(torch.rand(2, 3, 16, 20))
     assert output.shape == (2, 3, 16 * scale, 20 * scale)
-    assert 0 <= output.min() and output.max() <= 1
+    assert output.min() >= 0 and output.max() <= 1
 
 
 def test_srresnet_is_the_papers_by_count():

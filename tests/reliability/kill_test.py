@@ -31,9 +31,9 @@ import torch
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from helpers import clean_environment, snakemake_command, write_images  # noqa: E402
+from helpers import clean_environment, snakemake_command, write_images
 
-from ra.tracking import journal as journals  # noqa: E402
+from ra.tracking import journal as journals
 
 INTERVAL_S = 1.0  # between saved states
 SAVING_S = 1.0  # a step, a save and a busy machine, beside the interval

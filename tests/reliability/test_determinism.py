@@ -12,7 +12,7 @@ from helpers import clean_environment, snakemake_command, write_images
 from ra.cli import main
 
 sys.path.insert(0, str(Path(__file__).parent))
-from kill_test import CONFIG, Experiment, new, outputs  # noqa: E402
+from kill_test import CONFIG, Experiment, new, outputs
 
 SMALL = ["--device", "cpu", "--batch-size", "8", "--lr", "1e-3"]
 

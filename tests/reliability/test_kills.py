@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from ra.cli import main
 
 sys.path.insert(0, str(Path(__file__).parent))
-from kill_test import CONFIG, INTERVAL_S, Experiment, kill, new, start  # noqa: E402
+from kill_test import CONFIG, INTERVAL_S, Experiment, kill, new, start
 
 TRAIN = ["--task", "sr", "--l", "0", "--epochs", "60", "--batch-size", "8", "--lr", "1e-3"]
 TRAIN += ["--channels", "4", "--blocks", "1", "--device", "cpu"]

@@ -102,7 +102,7 @@ def test_an_evaluation_on_a_full_disk_leaves_the_earlier_one(prepared, disk, cap
     earlier = disk / "evaluation.csv"
     earlier.write_text("earlier\n")
     fill(disk)
-    with pytest.raises(OSError) as caught, atomic(earlier) as temporary:
+    with pytest.raises(OSError, match="No space left") as caught, atomic(earlier) as temporary:
         temporary.write_bytes(bytes(100_000))
     assert one_line(caught.value).startswith(f"{earlier}: No space left on device; free some")
     assert earlier.read_text() == "earlier\n" and len(list(disk.iterdir())) == 2

@@ -16,6 +16,7 @@ from ra.cli import main
 from ra.models.checkpoints import save_model
 from ra.models.processors import build_processor
 from ra.models.recognizers import build_recognizer
+from ra.tracking import run as tracking
 
 SOURCES = sorted((ROOT / "ra").rglob("*.py"))
 # What executes, or unpickles, what it reads. torch.load is checked below. user_recognizer.py opens
@@ -189,6 +190,7 @@ def test_secrets_of_the_environment_are_written_nowhere(prepared, tmp_path, monk
     command = ["train", "--data", prepared, "--task", "dn", "--l", "0", "--epochs", "1"]
     command += ["--channels", "4", "--blocks", "1", "--device", "cpu", "--save-dir", tmp_path / "p"]
     assert main([str(part) for part in command]) == 0
+    assert tracking.deliver(f"sqlite:///{tmp_path}/mlflow.db") == 0
     said = capsys.readouterr()
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any(path.name == "mlflow.db" for path in files)

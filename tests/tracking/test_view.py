@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import urllib.parse
 
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from browser import chromium, needs_browser
+from helpers import ROOT
 from mlflow_server import mlflow_server
 from PIL import Image
 
@@ -22,6 +24,7 @@ from ra.reporting.plots import write_heat_map
 from ra.tracking import run as tracking
 
 LAMBDAS = (0.001, 0.01)
+USE = (ROOT / "docs/use.md").read_text()
 MODEL = "embedded-sr-ra-l0.001-resnet18"
 
 
@@ -110,6 +113,18 @@ def test_a_registered_processor_restores_images(client, store, runs, tmp_path, m
     assert not (store[1] / "mlflow.db").exists()
 
 
+def test_the_snippet_of_the_documentation_loads_a_registered_processor(store, monkeypatch):
+    import mlflow
+
+    (snippet,) = re.findall(r"```python\n(import mlflow\n.*?)```", USE, re.S)
+    monkeypatch.chdir(store[1])
+    before = mlflow.get_tracking_uri()
+    try:
+        exec(compile(snippet, "docs/use.md", "exec"), {})
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
 def test_nothing_that_is_registered_is_a_pickle(store):
     files = [p.name for p in (store[1] / "results/mlartifacts").rglob("model/**/*") if p.is_file()]
     assert "processor.safetensors" in files and "process.py" in files
@@ -154,7 +169,10 @@ def test_the_dag_has_failed_if_one_of_its_runs_has(client, store, monkeypatch):
     monkeypatch.setenv("RA_DAG_ID", "20260101-130000-fedcba")
     monkeypatch.setattr(tracking, "_start_deliverer", lambda *_: None)
     uri = store[0]
-    with pytest.raises(ValueError), tracking.start_run("one", "train", {}, {}, uri):
+    with (
+        pytest.raises(ValueError, match="diverged"),
+        tracking.start_run("one", "train", {}, {}, uri),
+    ):
         raise ValueError("diverged")
     with tracking.start_run("two", "train", {}, {}, uri):
         pass

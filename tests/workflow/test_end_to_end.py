@@ -52,7 +52,7 @@ def test_odd_names_reach_no_shell_and_no_pattern(tiny):
 
 def test_two_processes_train_as_a_team(tiny):
     """What `gpus: 2` starts, here on a CPU."""
-    place, config = tiny
+    place, _ = tiny
     (results,) = (place / ".snakemake/links").glob("*/results [[]1]")
     target = results.relative_to(place) / "tiny/sr/plain/l0/none/seed1/processor.safetensors"
     team = "runtime={'gpus': 2, 'device': 'cpu'}"

@@ -6,6 +6,7 @@ Source: Ren et al., Faster R-CNN (NIPS 2015), in torchvision's implementation.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -40,7 +41,7 @@ class TinyBackbone(nn.Sequential):
     def __init__(self) -> None:
         layers: list[nn.Module] = []
         widths = (3, 24, 32, 48, 64, 96, 96)
-        for number, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+        for number, (before, after) in enumerate(pairwise(widths)):
             stride = 2 if number % 2 == 0 else 1
             layers += [nn.Conv2d(before, after, 3, stride, padding=1, bias=False)]
             layers += [nn.BatchNorm2d(after), nn.ReLU()]

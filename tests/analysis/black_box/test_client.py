@@ -57,7 +57,7 @@ def server():
     script = Server()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):  # noqa: N802, the name is http.server's
+        def do_POST(self):
             script.answer(self)
 
         def log_message(self, *_):

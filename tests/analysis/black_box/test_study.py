@@ -33,7 +33,7 @@ def answered(ra: list[str | None], plain: list[str | None], clean: list[str | No
 
 def test_agreement_with_the_label_and_with_the_clean_answer():
     table = answered(
-        ra=["a", "a", "b", None], plain=["b", "a", "b", None], clean=["a", "b", "b"] + [None]
+        ra=["a", "a", "b", None], plain=["b", "a", "b", None], clean=["a", "b", "b", None]
     )
     held = agreement(table, ["label", "clean"]).set_index(["against", "kind"])
     assert held.value["label", "ra"] == 50 and held.value["label", "plain"] == 25
