@@ -85,4 +85,4 @@ def test_the_picture_is_of_the_default_experiments_lambda(tool, tmp_path):
         (folder / "images.csv").touch()
     assert "ra/l0.001/" in str(list(tool.find(tmp_path).values())[-1])
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    assert tool.LAMBDA == config["objectives"]["ra"]
+    assert config["objectives"]["ra"] == tool.LAMBDA
