@@ -28,6 +28,7 @@ from ra.files import atomic
 from ra.models.checkpoints import load_processor, read_header
 
 TASK, TRAINED_WITH, UNSEEN = "sr", "resnet18", ("densenet121", "DenseNet-121")
+LAMBDA = 0.001  # of config.yaml; `snakemake analysis` puts others beside it
 COLUMNS = 5
 FLAT = 25  # grey levels; a tile whose standard deviation is lower shows a reader nothing
 RULE = """\
@@ -80,8 +81,8 @@ def find(results: Path) -> dict[str, Path]:
     found = {}
     for title, pattern in (
         ("Low resolution", "no_processing"),
-        ("Plain", "plain/l*/none/seed0"),
-        ("Recognition-\naware", f"ra/l*/{TRAINED_WITH}/seed0"),
+        ("Plain", "plain/l0/none/seed0"),
+        ("Recognition-\naware", f"ra/l{LAMBDA:g}/{TRAINED_WITH}/seed0"),
     ):
         folders = sorted(base.glob(f"{pattern}/images.csv"))
         if not folders:

@@ -23,10 +23,6 @@ from ra.registry import Registry
 
 TASKS = Registry("task")
 
-Sigma = Annotated[
-    float,
-    Field(gt=0, le=1, description="standard deviation of the noise, full range is 1"),
-]
 
 # (seed, epoch, index) alone decides an image's random numbers: they are the same for any number of
 # workers and after a resume. Validation images have VALIDATION for an epoch and 0 for a seed, so
@@ -62,11 +58,7 @@ def random_generator(key: Key, stream: int) -> np.random.Generator:
 @TASKS.register("sr")
 @dataclass(frozen=True)
 class SuperResolution:
-    """`sr`: bicubic down-sampling, antialiased as PIL does it (equal to 1/255).
-
-    Args:
-        factor: up-scaling factor the processor has to undo; a power of two.
-    """
+    """`sr`: bicubic down-sampling, antialiased as PIL does it (equal to 1/255)."""
 
     title = "Super-resolution"
     factor: Annotated[int, Field(ge=2, description="up-scaling factor, a power of two")] = 4
@@ -93,14 +85,12 @@ class SuperResolution:
 @TASKS.register("dn")
 @dataclass(frozen=True)
 class Denoising:
-    """`dn`: additive Gaussian noise, clamped to [0, 1].
-
-    Args:
-        sigma: standard deviation of the noise, in units of the full range [0, 1].
-    """
+    """`dn`: additive Gaussian noise, clamped to [0, 1]."""
 
     title = "Denoising"
-    sigma: Sigma = 0.1
+    sigma: Annotated[
+        float, Field(gt=0, le=1, description="standard deviation of the noise, full range is 1")
+    ] = 0.1
     scale = 1
 
     def degrade(self, target: Tensor, keys: Sequence[Key]) -> Tensor:
@@ -116,11 +106,7 @@ class Denoising:
 @TASKS.register("jpeg")
 @dataclass(frozen=True)
 class JpegDeblocking:
-    """`jpeg`: JPEG compression and decompression in memory.
-
-    Args:
-        quality: libjpeg quality, 1 (worst) to 95.
-    """
+    """`jpeg`: JPEG compression and decompression in memory."""
 
     title = "JPEG deblocking"
     quality: Annotated[int, Field(ge=1, le=95, description="libjpeg quality")] = 10

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import pairwise
@@ -59,21 +59,13 @@ with open(Path(__file__).with_name("photographs.csv"), newline="", encoding="utf
 
 
 class Tile(NamedTuple):
-    """A tile and where it was cut.
+    """A tile and where it was cut."""
 
-    Attributes:
-        name: the photograph, which is the class.
-        split: ``train`` or ``val``.
-        side: side of the source square, pixels.
-        box: the source square in the photograph: left, top, right, bottom, pixels.
-        image: RGB, resized to the tile's side.
-    """
-
-    name: str
-    split: str
-    side: int
-    box: tuple[int, int, int, int]
-    image: Image.Image
+    name: str  # the photograph, which is the class
+    split: str  # train or val
+    side: int  # of the source square, pixels
+    box: tuple[int, int, int, int]  # the source square: left, top, right, bottom, pixels
+    image: Image.Image  # RGB, resized to the tile's side
 
 
 def blocks(size: tuple[int, int], side: int) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
@@ -91,9 +83,7 @@ def _offsets(length: int, side: int, overlap: bool) -> Sequence[int]:
     return [round(start) for start in np.linspace(0, length - side, count)] if count > 1 else [0]
 
 
-def _squares(
-    box: tuple[int, int, int, int], side: int, overlap: bool
-) -> Iterator[tuple[int, int, int, int]]:
+def _squares(box: Sequence[int], side: int, overlap: bool) -> Iterator[tuple[int, ...]]:
     left, top, right, bottom = box
     for y in _offsets(bottom - top, side, overlap):
         for x in _offsets(right - left, side, overlap):
@@ -155,13 +145,10 @@ def write_image_folder(out: Path, tile: int = 40, split: str = "final") -> None:
         raise UserError(f"{out} holds other files; choose another folder for the photographs")
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    _write(Progress(cut_tiles(tile, split), name="cut photographs", unit="tiles"), partial)
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
-
-
-def _write(tiles: Iterable[Tile], folder: Path) -> None:
-    for name, split, side, (left, top, *_), image in tiles:
-        path = folder / split / name / f"{side:03d}_{top:04d}_{left:04d}.png"
+    tiles = Progress(cut_tiles(tile, split), name="cut photographs", unit="tiles")
+    for name, part, side, (left, top, *_), image in tiles:
+        path = partial / part / name / f"{side:03d}_{top:04d}_{left:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path)
+    shutil.rmtree(out, ignore_errors=True)
+    partial.rename(out)

@@ -33,7 +33,7 @@ def find_classes(root: Path) -> list[str]:
     for here, there in (("train", "val"), ("val", "train")):
         missing = sorted(found[here] - found[there])
         if missing:
-            names = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
+            names = _some(missing)
             raise UserError(f"{root}: in {here}/ but not in {there}/: {names}; add or remove them")
     return sorted(found["train"])
 
@@ -51,9 +51,9 @@ def find_images(root: Path, split: str, classes: list[str]) -> list[tuple[str, i
         found += [(f"{split}/{name}/{path}", label) for path in images]
         left_out += [f"{split}/{name}/{path}" for path in others]
     if left_out:
+        names = _some(left_out)
         print(
-            f"left out {len(left_out)} files in {root} that are no images: {_some(left_out)}",
-            file=sys.stderr,
+            f"left out {len(left_out)} files in {root} that are no images: {names}", file=sys.stderr
         )
     return found
 

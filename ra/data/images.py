@@ -29,8 +29,6 @@ EXTENSIONS = tuple(extension for group in FORMATS.values() for extension in grou
 # The largest photographs of telephones (108 million pixels) fit; a process that decodes one holds
 # at most 1.3 GB.
 MAX_PIXELS = 120_000_000
-
-
 THUMBNAIL_FOLDERS = {"@eadir", "#recycle", "__macosx", "thumbnails"}
 
 
@@ -153,16 +151,11 @@ def _eight_bits(grey: np.ndarray, full_range: bool) -> np.ndarray:
     if low < 0 or high > 65535:
         raise BadImage(f"has integer pixels of {low} to {high}; save it with 8 or 16 bits")
     white = 65535 if full_range or high > 4095 else 4095
-    scaled = np.empty(grey.shape, np.uint8)
-    # In parts, so that no copy with 4 bytes a pixel exists.
-    parts = -(-grey.size // 2**20)
-    for source, target in zip(
-        np.array_split(grey.reshape(-1), parts),
-        np.array_split(scaled.reshape(-1), parts),
-        strict=True,
-    ):
-        target[:] = (source.astype(np.float32) / (white / 255)).round()
-    return scaled
+    flat, scaled = grey.reshape(-1), np.empty(grey.size, np.uint8)
+    for start in range(0, grey.size, 2**20):  # in parts: no copy with 4 bytes a pixel
+        part = slice(start, start + 2**20)
+        scaled[part] = (flat[part].astype(np.float32) / (white / 255)).round()
+    return scaled.reshape(grey.shape)
 
 
 def resized(size: tuple[int, int], shorter: int) -> tuple[int, int]:

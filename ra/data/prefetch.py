@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import queue
 import sys
-import threading
+from collections import deque
 from collections.abc import Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 SWITCH_S = 1e-4  # seconds; Python's default of 5 ms is a sixth of a small training step
 
@@ -20,39 +20,15 @@ def ahead(batches: Iterable, depth: int = 2) -> Generator:
     if getattr(batches, "num_workers", 0):
         yield from batches
         return
-    ready: queue.Queue = queue.Queue(depth)
-    end, stopped = object(), threading.Event()
-
-    def put(item: object, error: BaseException | None = None) -> None:
-        while not stopped.is_set():
-            try:
-                return ready.put((item, error), timeout=0.1)
-            except queue.Full:
-                continue
-
-    def fetch() -> None:
-        try:
-            for item in batches:
-                put(item)
-                if stopped.is_set():
-                    return
-            put(end)
-        except BaseException as error:  # raised again in the consuming thread
-            put(end, error)
-
-    thread = threading.Thread(target=fetch, daemon=True)
-    before = sys.getswitchinterval()
+    source, end, before = iter(batches), object(), sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_S)
-    thread.start()
-    try:
-        while True:
-            item, error = ready.get()
-            if error:
-                raise error
-            if item is end:
-                return
-            yield item
-    finally:
-        stopped.set()
-        thread.join()
-        sys.setswitchinterval(before)
+    with ThreadPoolExecutor(1) as thread:
+        ready = deque(thread.submit(next, source, end) for _ in range(depth + 1))
+        try:
+            while (item := ready.popleft().result()) is not end:
+                ready.append(thread.submit(next, source, end))
+                yield item
+        finally:
+            for fetch in ready:
+                fetch.cancel()
+            sys.setswitchinterval(before)

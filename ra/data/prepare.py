@@ -140,19 +140,12 @@ def read_info(directory: Path) -> DatasetInfo:
 
 
 class Read(NamedTuple):
-    """What is known of one file after reading it.
+    """What is known of one file after reading it."""
 
-    Attributes:
-        image: uint8 (H, W, 3); None for an image that cannot be used.
-        sha256: of the file; empty for an image that cannot be used.
-        reason: why the image cannot be used; empty where it can.
-        stamp: see ``_stamp``.
-    """
-
-    image: np.ndarray | None
-    sha256: str
-    reason: str
-    stamp: str
+    image: np.ndarray | None  # uint8 (H, W, 3); None for an image that cannot be used
+    sha256: str  # of the file; empty for an image that cannot be used
+    reason: str  # why the image cannot be used; empty where it can
+    stamp: str  # see _stamp
 
 
 def _read(item: tuple[str, int], root: Path, resize: int | None, smallest: int) -> Read:
@@ -268,9 +261,9 @@ def _write_manifest(part: Path, manifest: Path) -> None:
         _open_rows(temporary, "w") as kept,
     ):
         write_row(kept, COLUMNS)
-        for row in csv.reader(rows):
-            if not row[6]:
-                write_row(kept, row[: len(COLUMNS)])
+        for *row, reason, _ in csv.reader(rows):
+            if not reason:
+                write_row(kept, row)
 
 
 def _report_bad(listing: Path, bad: list[str]) -> None:

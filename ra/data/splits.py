@@ -25,21 +25,14 @@ EVALUATION_BATCH = 100  # images per batch where no gradients are computed
 
 
 class Batch(NamedTuple):
-    """One batch; integers in 0..255 or floats in [0, 1] as the degradation left them.
+    """One batch; integers in 0..255 or floats in [0, 1] as the degradation left them."""
 
-    Attributes:
-        input: degraded images (N, 3, h, w), uint8 or float32.
-        target: clean crops (N, 3, H, W), uint8.
-        label: class indices (N,), int64.
-        index: positions in the split's manifest (N,), int64.
-        mirrored: 1 where the crop is mirrored, else 0 (N,), int64; None if unknown.
-    """
-
-    input: Tensor
-    target: Tensor
-    label: Tensor
+    input: Tensor  # degraded images (N, 3, h, w), uint8 or float32
+    target: Tensor  # clean crops (N, 3, H, W), uint8
+    label: Tensor  # class indices (N,), int64
+    # Positions in the split's manifest (N,), int64.
     index: Tensor  # type: ignore[assignment]  # no caller wants tuple's method
-    mirrored: Tensor | None = None
+    mirrored: Tensor | None = None  # 1 where the crop is mirrored, else 0 (N,), int64
 
     def to(self, device: torch.device) -> Batch:
         """The batch on ``device``, all images float in [0, 1]; they are copied as bytes."""
@@ -77,15 +70,11 @@ class ImageSplit:
         self.info = read_info(directory)
         manifest, pixels = directory / f"{split}.csv", directory / f"{split}.bin"
         try:
+            reading = csv.ReadOptions(use_threads=False, block_size=2**24)
+            parsing = csv.ParseOptions(newlines_in_values=True)
+            columns = {"column_types": TYPES, "include_columns": list(TYPES), "null_values": []}
             with open(manifest, "rb") as file:
-                table = csv.read_csv(
-                    file,
-                    csv.ReadOptions(use_threads=False, block_size=2**24),
-                    csv.ParseOptions(newlines_in_values=True),
-                    csv.ConvertOptions(
-                        column_types=TYPES, include_columns=list(TYPES), null_values=[]
-                    ),
-                )
+                table = csv.read_csv(file, reading, parsing, csv.ConvertOptions(**columns))
         except (KeyError, ValueError):
             table = {}
         if len(table) != self.info.images[split] or not len(table):
@@ -131,9 +120,8 @@ class FolderSplit:
         check_sizes(resize, crop)
         classes = find_classes(root)
         files = find_images(root, split, classes)
-        self.info = DatasetInfo(
-            root.resolve().name, str(root), tuple(classes), {}, resize, crop, False, ""
-        )
+        name = root.resolve().name
+        self.info = DatasetInfo(name, str(root), tuple(classes), {}, resize, crop, False, "")
         self.paths = [path for path, _ in files]
         for path in self.paths:
             if not is_utf8(path):

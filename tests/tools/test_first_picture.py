@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from helpers import ROOT
 from PIL import Image
 
@@ -71,3 +72,17 @@ def test_the_picture_is_drawn_from_results(tool, tmp_path, prepared):
         assert image.width == 1600 and len(image.convert("RGB").getcolors(2**24)) > 1000
     with pytest.raises(UserError, match="run the default experiment first"):
         tool.draw(tmp_path / "none", tmp_path / "first.png")
+
+
+def test_the_picture_is_of_the_default_experiments_lambda(tool, tmp_path):
+    """`snakemake analysis` leaves processors of other lambdas beside it."""
+    for folder in ("no_processing", "plain/l0/none/seed0"):
+        (tmp_path / "embedded/sr" / folder).mkdir(parents=True)
+        (tmp_path / "embedded/sr" / folder / "images.csv").touch()
+    for weight in ("l0.0001", "l0.001", "l0.01"):
+        folder = tmp_path / f"embedded/sr/ra/{weight}/resnet18/seed0"
+        folder.mkdir(parents=True)
+        (folder / "images.csv").touch()
+    assert "ra/l0.001/" in str(list(tool.find(tmp_path).values())[-1])
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    assert config["objectives"]["ra"] == tool.LAMBDA
