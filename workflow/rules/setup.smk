@@ -7,8 +7,6 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
-import torch
-
 from ra.config import check_file, load_config
 from ra.errors import UserError, one_line
 from ra.files import alone
@@ -69,6 +67,8 @@ elif CONFIG.tracking["uri"]:
     os.environ.update(MLFLOW_TRACKING_URI=CONFIG.tracking["uri"])
 else:
     os.environ.setdefault("MLFLOW_TRACKING_URI", default_uri(RESULTS))
+
+import torch  # here: a mistake in the configuration is told without waiting for it
 
 # Jobs on this machine take no more GPUs at once than it has. `--resources gpu=N` sets another
 # number; a cluster has its own.
