@@ -83,7 +83,7 @@ def _offsets(length: int, side: int, overlap: bool) -> Sequence[int]:
     return [round(start) for start in np.linspace(0, length - side, count)] if count > 1 else [0]
 
 
-def _squares(box: Sequence[int], side: int, overlap: bool) -> Iterator[tuple[int, ...]]:
+def _squares(box: Sequence[int], side: int, overlap: bool) -> Iterator[tuple[int, int, int, int]]:
     left, top, right, bottom = box
     for y in _offsets(bottom - top, side, overlap):
         for x in _offsets(right - left, side, overlap):
