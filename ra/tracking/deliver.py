@@ -17,7 +17,8 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from ra.tracking.journal import database_of, default_uri, hold, is_live, one_line, shown, spool_of
+from ra.files import locked
+from ra.tracking.journal import database_of, default_uri, is_live, one_line, shown, spool_of
 
 _log = logging.getLogger("ra")
 POLL_S = 1.0  # what running sessions wrote is sent this often
@@ -36,7 +37,7 @@ def deliver(uri: str | None = None, timeout_s: float = 60.0) -> int:
     spool, end = spool_of(uri), time.monotonic() + timeout_s
     while (ended := _ended(spool)) and time.monotonic() < end:
         try:
-            with hold(spool / "lock"):
+            with locked(spool / "lock"):
                 store_module().Store(uri, spool).round()
         except Timeout:
             time.sleep(0.1)
@@ -47,13 +48,14 @@ def deliver(uri: str | None = None, timeout_s: float = 60.0) -> int:
 
 
 def prepare_store(uri: str) -> None:
-    """Create, migrate or mend the database of a SQLite store; other stores do so themselves.
+    """Create or mend the database of a SQLite store; a server does so itself.
 
     Mending lets a results folder that was moved or copied find its pictures and models.
     """
     if database := database_of(uri):
         spool_of(uri).mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(Timeout), hold(spool_of(uri) / "lock"):  # a deliverer has done it
+        # Where a deliverer is at work, it has done it.
+        with contextlib.suppress(Timeout), locked(spool_of(uri) / "lock"):
             store_module().prepare(database)
 
 
@@ -77,7 +79,7 @@ def main(journal: Path, uri: str) -> None:
     while True:
         live = is_live(journal)  # looked up first: who holds the lock now will see its end
         try:
-            with hold(journal.with_name("lock")):
+            with locked(journal.with_name("lock")):
                 _work(uri, journal.parent)
                 return journal.with_name("trouble").unlink(missing_ok=True)
         except Timeout:
@@ -89,26 +91,25 @@ def main(journal: Path, uri: str) -> None:
 
 
 def _work(uri: str, spool: Path) -> None:
-    """Deliver round by round; ends where lock or database were removed, for MLflow keeps those."""
-    files = [spool / "lock", *filter(None, [database_of(uri)])]
-    store, inodes, failures, busy = None, [], 0, time.monotonic()
+    """Deliver round by round; ends where the store's file was removed, for MLflow keeps that."""
+    trouble, file = spool / "trouble", database_of(uri) or spool / "lock"
+    store, inode, failures, busy = None, 0, 0, time.monotonic()
     while True:
         active = any(spool.glob("*.jsonl"))
         try:
-            if not store:
-                store = store_module().Store(uri, spool)
-                inodes = _inodes(files)
-            if _inodes(files) != inodes:
+            store = store or store_module().Store(uri, spool)
+            inode = inode or file.stat().st_ino
+            if not file.exists() or file.stat().st_ino != inode:
                 return
             store.round()
             failures = 0
-            (spool / "trouble").unlink(missing_ok=True)
+            trouble.unlink(missing_ok=True)
         except Exception as error:  # whatever it is: the journals are kept and it is tried again
             failures += 1
-            print(time.strftime("%F %T"), one_line(error), file=sys.stderr, flush=True)
+            _log.warning(one_line(error))
             with contextlib.suppress(OSError):
                 if failures == 1:  # a job finds the note and warns, see ra.tracking.run
-                    (spool / "trouble").write_text(one_line(error))
+                    trouble.write_text(one_line(error))
             active = any(map(is_live, spool.glob("*.jsonl")))
         if active:
             busy = time.monotonic()
@@ -117,15 +118,12 @@ def _work(uri: str, spool: Path) -> None:
         time.sleep(min(RETRY_S, POLL_S * 2**failures))
 
 
-def _inodes(files: list[Path]) -> list[int]:
-    return [path.stat().st_ino if path.exists() else 0 for path in files]
-
-
 def _ended(spool: Path) -> list[Path]:
     return [path for path in spool.glob("*.jsonl") if not is_live(path)]
 
 
 if __name__ == "__main__":
+    logging.basicConfig(format="%(asctime)s %(message)s")
     store = os.environ.get("MLFLOW_TRACKING_URI") or default_uri("results")
     if len(sys.argv) > 1:
         main(Path(sys.argv[1]), store)

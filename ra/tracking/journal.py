@@ -15,13 +15,15 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, SoftFileLock, Timeout
+from filelock import Timeout
+
+from ra.files import locked
 
 _log = logging.getLogger("ra")
-NO_FLOCK = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 def default_uri(results_dir: Path | str) -> str:
@@ -60,22 +62,6 @@ def one_line(error: Exception) -> str:
     return lines[0][:300]
 
 
-def hold(path: Path):
-    """Take the lock at ``path``; leaving the ``with`` frees it, as does the end of the process.
-
-    Where the file system has no such locks, an existing ``path``.held means that it is taken.
-
-    Raises:
-        filelock.Timeout: another process has it.
-    """
-    try:
-        return FileLock(path, timeout=0, fallback_to_soft=False).acquire()
-    except OSError as error:
-        if error.errno not in NO_FLOCK:
-            raise
-        return SoftFileLock(f"{path}.held", timeout=0).acquire()
-
-
 class Journal:
     """The events of one session of one run.
 
@@ -90,15 +76,17 @@ class Journal:
     def __init__(self, spool: Path, run_id: str, start: dict[str, Any]):
         spool.mkdir(parents=True, exist_ok=True)
         self.path = spool / f"{time.time_ns() // 1_000_000:013d}-{run_id}.jsonl"
-        self._lock = hold(_lock_of(self.path)).lock
-        try:
+        self._torn = False
+        with ExitStack() as held:
+            held.enter_context(locked(_lock_of(self.path)))
+            held.callback(_lock_of(self.path).unlink, missing_ok=True)
             self._handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            self._torn = False
-            self._append("start", start)
-        except OSError:
-            remove(self.path)
-            self._lock.release()
-            raise
+            try:
+                self._append("start", start)
+            except OSError:
+                self.path.unlink()
+                raise
+            self._held = held.pop_all()
 
     def write(self, event: str, **content: Any) -> None:
         """Append one event. A full disk costs the event and one warning, never the training."""
@@ -106,26 +94,21 @@ class Journal:
             self._append(event, content)
         except OSError as error:
             if not self._torn:
-                _log.warning(
-                    "tracking: cannot write %s (%s): some metrics are lost",
-                    self.path,
-                    error.strerror,
-                )
+                lost = "tracking: cannot write %s (%s): some metrics are lost"
+                _log.warning(lost, self.path, error.strerror)
             self._torn = True
 
     def _append(self, event: str, content: dict[str, Any]) -> None:
         record = {"event": event, "time": time.time_ns() // 1_000_000, **content}
         # After a failed write the file may end inside a line: begin a new one.
-        line = ("\n" if self._torn else "") + json.dumps(record, default=str) + "\n"
-        data = line.encode()
+        data = (("\n" if self._torn else "") + json.dumps(record, default=str) + "\n").encode()
         if os.write(self._handle, data) < len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         """End the session."""
         os.close(self._handle)
-        self._lock.release()
-        _lock_of(self.path).unlink(missing_ok=True)
+        self._held.close()
 
 
 def is_live(path: Path) -> bool:
@@ -133,11 +116,11 @@ def is_live(path: Path) -> bool:
     if not _lock_of(path).exists():
         return False
     try:
-        with hold(_lock_of(path)):
+        with locked(_lock_of(path)):
             return False
     except Timeout:
         return True
-    except OSError:  # the spool was removed
+    except OSError:  # the session ended just now, or the spool was removed
         return False
 
 

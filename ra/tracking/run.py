@@ -28,7 +28,6 @@ from ra.tracking.journal import Journal, database_of, default_uri, one_line, red
 __all__ = ["Run", "default_uri", "deliver", "download_model", "prepare_store", "start_run"]
 
 _log = logging.getLogger("ra")
-_deliverers: list[subprocess.Popen] = []  # kept, so that ended ones are reaped
 CHECK_S = 30.0  # a running session looks this often whether its records are being delivered
 
 
@@ -57,14 +56,9 @@ def start_run(
     if not uri:
         return Run(None, None, "")
     run_id = re.sub(r"[^\w-]", "_", run_id or uuid.uuid4().hex)[:64]
-    start = {
-        "experiment": experiment,
-        "run": run_id,
-        "name": name,
-        "parent": parent_run_id,
-        "params": _texts(params),
-        "tags": {**_automatic_tags(kind), "ra.run": run_id, **_texts(tags)},
-    }
+    tags = {**_automatic_tags(kind), "ra.run": run_id, **_texts(tags)}
+    start = {"experiment": experiment, "run": run_id, "name": name, "parent": parent_run_id}
+    start |= {"params": _texts(params), "tags": tags}
     spool = spool_of(uri)
     try:
         return Run(Journal(spool, run_id, start), run_id, uri)
@@ -95,8 +89,7 @@ class Run:
             return
         status = _status(error)
         if status == "FAILED":
-            message = str(error).strip().splitlines() or [""]
-            self.set_tags({"error": f"{kind.__name__}: {message[0]}"[:500]})
+            self.set_tags({"error": f"{kind.__name__}: {one_line(error)}"})
         self.log_metrics({"wall_s": time.monotonic() - self._begin})
         self._journal.write("end", status=status)
         self._check()
@@ -121,13 +114,8 @@ class Run:
         self._write("artifact", path=str(Path(path).absolute()), folder=folder)
 
     def log_dataset(self, name: str, digest: str, source: str, use: str, **profile: Any) -> None:
-        """Record which data the run uses.
-
-        Args:
-            digest: of the manifest and sizes; the first 36 characters are shown.
-            source: folder of the images.
-            use: "training" or "validation".
-            profile: numbers of images, classes and so on.
+        """Record which data the run uses: ``source`` is its folder, ``use`` training or validation,
+        ``profile`` has numbers of images, classes and so on.
         """
         self._write("dataset", name=name, digest=digest, source=source, use=use, profile=profile)
 
@@ -153,18 +141,14 @@ class Run:
         with contextlib.suppress(OSError):  # one of many jobs finds the note
             reason = (spool / "trouble").read_text()
             (spool / "trouble").unlink()
+            kept = f"they are kept in {spool} and delivered with the next run"
             _log.warning(
-                "tracking: %s takes no records now (%s); they are kept in %s "
-                "and delivered with the next run",
-                shown(self._uri),
-                reason,
-                spool,
+                "tracking: %s takes no records now (%s); %s", shown(self._uri), reason, kept
             )
 
 
 def _start_deliverer(journal: Path, uri: str) -> subprocess.Popen | None:
     """Start ``ra.tracking.deliver`` for ``journal``; without one it is left to the next run."""
-    _deliverers[:] = [process for process in _deliverers if process.poll() is None]
     path = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     # The URI travels in the environment, where other users cannot read it.
     environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "OMP_NUM_THREADS": "1"}
@@ -173,18 +157,11 @@ def _start_deliverer(journal: Path, uri: str) -> subprocess.Popen | None:
     try:
         with open(place, "a", opener=lambda name, flags: os.open(name, flags, 0o600)) as log:
             # A session of its own: a Ctrl-C or a kill of the job leaves it to finish.
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "ra.tracking.deliver", str(journal)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-            )
+            command = [sys.executable, "-P", "-m", "ra.tracking.deliver", str(journal)]
+            files = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+            return subprocess.Popen(command, env=environment, start_new_session=True, **files)
     except OSError:
         return None
-    _deliverers.append(process)
-    return process
 
 
 def download_model(uri: str) -> Path:
@@ -199,7 +176,6 @@ def download_model(uri: str) -> Path:
     if database and not database.exists():
         raise UserError(f"{database}: no such store; set MLFLOW_TRACKING_URI to that of {uri}")
     try:
-        prepare_store(store)
         prepare_store(store)
         return next(store_module().download(uri, store).rglob("processor.safetensors")).parent
     except Exception as error:  # whatever store and network make it raise
@@ -216,22 +192,20 @@ def _status(error: BaseException | None) -> str:
 
 
 def _automatic_tags(kind: str) -> dict[str, str]:
-    tags = {"ra.kind": kind, "ra.host": socket.gethostname(), "mlflow.source.name": f"ra {kind}"}
-    tags["mlflow.source.type"] = "LOCAL"
+    tags = {"ra.kind": kind, "ra.host": socket.gethostname()}
+    tags |= {"mlflow.source.name": f"ra {kind}", "mlflow.source.type": "LOCAL"}
     if "RA_DAG_ID" in os.environ:
         tags["ra.dag"] = os.environ["RA_DAG_ID"]
     with contextlib.suppress(KeyError, OSError):  # a container's user may have no name
         tags["mlflow.user"] = getpass.getuser()
-    for folder in (Path.cwd(), Path(__file__).parent):
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
-            tags["mlflow.source.git.commit"] = subprocess.run(
-                ["git", "-C", folder, "rev-parse", "--verify", "HEAD"],
-                capture_output=True,
-                text=True,
-                timeout=5,
-                check=True,
-            ).stdout.strip()
-            break
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        commit = subprocess.check_output(
+            ["git", "rev-parse", "--verify", "HEAD"],
+            text=True,
+            timeout=5,
+            stderr=subprocess.DEVNULL,
+        )
+        tags["mlflow.source.git.commit"] = commit.strip()
     return tags
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
+import posixpath
 import re
 import sqlite3
-import sys
-import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,25 +20,23 @@ from pathlib import Path
 from typing import Any
 
 import mlflow.artifacts
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.utils.models import get_model_name_and_version
-from mlflow.store.db import utils
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from ra.tracking.journal import database_of, is_live, one_line, read, remove
 from ra.tracking.models import log_dataset, register
 
-BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # MLflow takes this many at once
+_log = logging.getLogger("ra")
 REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # errors that a retry cannot fix
-ADDRESSES = {  # columns of a store that hold absolute addresses of artifacts
-    "experiments": ["artifact_location"],
-    "runs": ["artifact_uri"],
-    "logged_models": ["artifact_location"],
-    "model_versions": ["source", "storage_location"],
-}
+ADDRESSES = (  # tables and columns of a store that hold absolute addresses of artifacts
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
 
 
 @dataclass
@@ -72,75 +70,64 @@ class Store:
         for path in sorted(found, key=lambda path: self._states[path].failures):
             state, live = self._states[path], is_live(path)
             state.failures += 1
-            with contextlib.suppress(FileNotFoundError):  # somebody cleared the spool
-                self._deliver(path, state)
-                if not live:
-                    self._close(path, state)
+            self._deliver(path, state)
+            if not live:
+                self._close(path, state)
             state.failures = 0
 
     def _deliver(self, path: Path, state: _State) -> None:
-        """Send what is new in a journal: metrics by blocks of 64 kB, other events one by one."""
+        """Send what is new in a journal: events of a kind together, by blocks of 64 kB.
+
+        A block that the store refuses is left out: to send it again cannot help.
+        """
         events = read(path, state.position)
         blocks = itertools.groupby(events, lambda item: (item[0]["event"], item[1] >> 16))
-        try:
-            for (kind, _), block in blocks:
-                items = list(block)
+        for (kind, _), block in blocks:
+            items = list(block)
+            try:
                 if kind == "metrics":
-                    rows = [
-                        Metric(_name(key), value, event["time"], event["step"])
-                        for event, _ in items
-                        for key, value in event["values"].items()
-                    ]
-                    self._send(state.run, metrics=rows)
+                    self._metrics(state.run, [event for event, _ in items])
                 else:
                     for event, _ in items:
                         self._event(state, event)
-                state.position = items[-1][1]
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                del self._states[path]  # the run was removed: the whole journal makes it anew
-            raise
+            except MlflowException as error:
+                if error.error_code not in REFUSED or kind == "start":
+                    raise
+                _log.warning("refused: %s", one_line(error))
+            state.position = items[-1][1]
+
+    def _metrics(self, run: str, events: list[Mapping[str, Any]]) -> None:
+        rows = [
+            Metric(_name(key), value, event["time"], event["step"])
+            for event in events
+            for key, value in event["values"].items()
+        ]
+        for i in range(0, len(rows), 1000):  # MLflow takes so many at once
+            self.client.log_batch(run, metrics=rows[i : i + 1000])
 
     def _event(self, state: _State, event: Mapping[str, Any]) -> None:
-        try:
-            match event["event"]:
-                case "start":
-                    self._start(state, event)
-                case "tags":
-                    self._tags(state.run, event["tags"])
-                case "artifact" if os.path.exists(event["path"]):
-                    self.client.log_artifact(state.run, event["path"], event["folder"] or None)
-                case "dataset":
-                    log_dataset(self.client, state.run, event)
-                case "model" if all(map(os.path.exists, event["files"])):
-                    register(self.client, state.run, event)
-                case "end":
-                    self._end(state, event["status"], event["time"])
-                case gone:
-                    say(f"{gone}: the files are gone: {event}")
-        except MlflowException as error:
-            if error.error_code not in REFUSED or event["event"] == "start":
-                raise
-            say(f"refused: {one_line(error)}")
+        match event["event"]:
+            case "start":
+                self._start(state, event)
+            case "tags":
+                self._texts(state.run, {}, event["tags"])
+            case "artifact" if os.path.exists(event["path"]):
+                self.client.log_artifact(state.run, event["path"], event["folder"] or None)
+            case "dataset":
+                log_dataset(self.client, state.run, event)
+            case "model" if all(map(os.path.exists, event["files"])):
+                register(self.client, state.run, event)
+            case "end":
+                self._end(state, event["status"], event["time"])
+            case gone:
+                _log.warning("%s: the files are gone: %s", gone, event)
 
-    def _send(self, run: str, **rows: list) -> None:
-        """Send metrics, params or tags; of a refused batch only the bad rows are left out."""
-        ((kind, rows),) = rows.items()
-        for i in range(0, len(rows), BATCH[kind]):
-            batch = rows[i : i + BATCH[kind]]
-            try:
-                self.client.log_batch(run, **{kind: batch})  # type: ignore[arg-type]
-            except MlflowException as error:
-                if error.error_code not in REFUSED:
-                    raise
-                if len(batch) == 1:
-                    say(f"refused: {one_line(error)}")
-                else:
-                    for row in batch:
-                        self._send(run, **{kind: [row]})
-
-    def _tags(self, run: str, tags: Mapping[str, str]) -> None:
-        self._send(run, tags=[RunTag(_name(key), text[:5000]) for key, text in tags.items()])
+    def _texts(self, run: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        labels = [RunTag(_name(key), text[:5000]) for key, text in tags.items()]
+        self.client.log_batch(run, tags=labels)
+        rows = [Param(_name(key), text[:6000]) for key, text in params.items()]
+        for i in range(0, len(rows), 100):  # MLflow takes so many at once
+            self.client.log_batch(run, params=rows[i : i + 100])
 
     def _start(self, state: _State, event: Mapping[str, Any]) -> None:
         """Create the run, or take up the one that is there."""
@@ -148,30 +135,26 @@ class Store:
         parent = event["parent"] and self._find(experiment, event["parent"])
         if dag := tags.get("ra.dag"):
             state.dag = self._find(experiment, dag)
-            if not state.dag and not parent:
-                state.dag = self._start_dag(experiment, event)
-        if event["parent"]:
-            tags["ra.parent"] = event["parent"]
+            if not state.dag:
+                name = " ".join(filter(None, ["DAG", tags.get("dataset"), dag]))
+                kept = {
+                    key: tags[key] for key in ("ra.dag", "dataset", "mlflow.user") if key in tags
+                }
+                kept |= {"ra.run": dag, "ra.kind": "dag"}
+                created = self.client.create_run(experiment, event["time"], kept, name)
+                state.dag = created.info.run_id
         if parent := parent or state.dag:
             tags["mlflow.parentRunId"] = parent
         known: Mapping[str, str] = {}
         if run := self._find(experiment, event["run"]):
             known = self.client.get_run(run).data.params
             self.client.update_run(run, status="RUNNING")
-            self._tags(run, tags)
         else:
             created = self.client.create_run(experiment, event["time"], tags, event["name"])
             run = created.info.run_id
         state.run = run
-        new = {key: text for key, text in event["params"].items() if key not in known}
-        self._send(run, params=[Param(_name(key), text[:6000]) for key, text in new.items()])
-
-    def _start_dag(self, experiment: str, event: Mapping[str, Any]) -> str:
-        dag, dataset = event["tags"]["ra.dag"], event["tags"].get("dataset", "")
-        tags = {"ra.run": dag, "ra.dag": dag, "ra.kind": "dag", "dataset": dataset}
-        tags["mlflow.user"] = event["tags"].get("mlflow.user", "")
-        name = f"DAG {dataset} {dag}".replace("  ", " ")
-        return self.client.create_run(experiment, event["time"], tags, name).info.run_id
+        new = {key: text for key, text in event["params"].items() if _name(key) not in known}
+        self._texts(run, new, tags)
 
     def _end(self, state: _State, status: str, time_ms: int) -> None:
         """End a run and its DAG's, which has failed if one of its runs has.
@@ -208,63 +191,33 @@ def prepare(database: Path) -> None:
     that are not one transaction: a kill in between would leave what nothing can open.
     """
     database.parent.mkdir(parents=True, exist_ok=True)
-    revision = _revision(database)
-    known = ScriptDirectory.from_config(utils._get_alembic_config(""))
-    if revision != known.get_current_head():
+    if not database.exists():
         fresh = database.with_name(f".{database.name}.new")
         fresh.unlink(missing_ok=True)
-        if revision:
-            try:
-                known.get_revision(revision)
-            except CommandError:
-                raise RuntimeError(
-                    f"a newer MLflow made {database.name}; install that version, "
-                    "or move the file away"
-                ) from None
-            with (
-                contextlib.closing(sqlite3.connect(database)) as old,
-                contextlib.closing(sqlite3.connect(fresh)) as new,
-            ):
-                old.backup(new)  # rather than a copy: nobody may write in the middle of it
-            engine = utils.create_sqlalchemy_engine(f"sqlite:///{fresh}")
-            utils._upgrade_db(engine)
-            engine.dispose()
-        SqlAlchemyStore(f"sqlite:///{fresh}", f"{_artifacts(database)}/Default").engine.dispose()
+        _open(fresh, _artifacts(database))
         os.replace(fresh, database)
-    _mend(database)
+    try:
+        _open(database, _artifacts(database))
+    except MlflowException as error:  # says 'mlflow db upgrade', which helps if that is older
+        reason = f"another version of MLflow made {database.name}: {one_line(error)}"
+        raise RuntimeError(reason) from None
+    # MLflow keeps absolute addresses of artifacts: let them name the folder as it is now.
+    here = database.parent.as_uri()
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        for table, column in ADDRESSES:
+            connection.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, instr({column}, ?)) "
+                f"WHERE {column} LIKE 'file:///%/mlartifacts/%' AND instr({column}, ?) != 1",
+                [here, "/mlartifacts/", f"{here}/mlartifacts/"],
+            )
 
 
-def _revision(database: Path) -> str | None:
-    """The schema version of an existing database; None if there is none."""
-    if not database.exists():
-        return None
-    with contextlib.closing(sqlite3.connect(database)) as connection:
-        if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-            return None
-        return connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]
+def _open(database: Path, artifacts: str) -> None:
+    SqlAlchemyStore(f"sqlite:///{database}", f"{artifacts}/Default").engine.dispose()
 
 
 def _artifacts(database: Path) -> str:
     return (database.parent / "mlartifacts").as_uri()
-
-
-def _mend(database: Path) -> None:
-    """Let the absolute addresses of artifacts that MLflow keeps name the folder as it is now."""
-    here = _artifacts(database)
-
-    def moved(address: str | None) -> str | None:
-        if not address or not re.match("file:///.*/mlartifacts/", address):
-            return address
-        return f"{here}/{address.rpartition('/mlartifacts/')[2]}"
-
-    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
-        connection.create_function("moved", 1, moved)
-        for table, columns in ADDRESSES.items():
-            for column in columns:
-                connection.execute(
-                    f"UPDATE {table} SET {column} = moved({column}) "
-                    f"WHERE {column} != moved({column})"
-                )
 
 
 def download(uri: str, store: str) -> Path:
@@ -276,11 +229,6 @@ def download(uri: str, store: str) -> Path:
     return Path(mlflow.artifacts.download_artifacts(uri, tracking_uri=store))
 
 
-def say(line: str) -> None:
-    """One line for the spool's log."""
-    print(time.strftime("%F %T"), line, file=sys.stderr, flush=True)
-
-
 def _name(key: str) -> str:
-    """``key`` with the characters MLflow takes in names."""
-    return re.sub(r"[^\w./ -]", "_", key)[:250]
+    """``key`` as MLflow takes it: its characters, and no path such as ``../x``."""
+    return posixpath.normpath("/" + re.sub(r"[^\w./ -]", "_", key)).strip("/")[:250] or "_"

@@ -16,6 +16,7 @@ from browser import free_port
 from filelock import Timeout
 from mlflow_server import mlflow_server
 
+from ra.files import locked
 from ra.tracking import deliver as delivery
 from ra.tracking import journal as journals
 from ra.tracking import run as tracking
@@ -146,8 +147,9 @@ def test_eight_processes_from_nothing(uri):
         assert job.communicate()[1] == "" and job.returncode == 0
     spool = journals.spool_of(uri)
     wait_until(lambda: not list(spool.glob("*.jsonl")))
-    with pytest.raises(Timeout):  # a single process holds the store, ready for the next job
-        journals.hold(spool / "lock")
+    # A single process holds the store, ready for the next job.
+    with pytest.raises(Timeout), locked(spool / "lock"):
+        pass
     runs = runs_of(uri)
     assert sorted(runs) == [f"job{i}" for i in range(8)]
     for run in runs.values():
@@ -176,7 +178,7 @@ def test_a_deliverer_waits_to_take_over_until_its_run_has_ended(ready, monkeypat
     monkeypatch.setattr(delivery, "POLL_S", 0.01)
     monkeypatch.setattr(delivery, "LINGER_S", 0)
     journal = journal_of(ready, "mine")
-    with journals.hold(journal.path.with_name("lock")):
+    with locked(journal.path.with_name("lock")):
         monkeypatch.setattr(time, "sleep", lambda _: journal.close())
         delivery.main(journal.path, ready)  # the holder delivers it
     assert journal.path.exists()
@@ -283,7 +285,7 @@ def test_no_job_waits_for_a_server_that_never_answers():
                 run.log_metrics({"loss": i}, step=i)
         assert time.monotonic() - begin < 2
         (journal,) = journals.spool_of(uri).glob("*.jsonl")
-        tracking._deliverers[-1].kill()
+        run._deliverer.kill()
     events = [event for event, _ in journals.read(journal)]
     assert sum("loss" in event.get("values", {}) for event in events) == 2000
     assert (events[0]["event"], events[-1]["event"]) == ("start", "end")
@@ -293,6 +295,6 @@ def test_a_clock_that_is_set_back_prolongs_no_wait(ready, monkeypatch):
     journal_of(ready, "x").close()
     monkeypatch.setattr(time, "time", iter(range(10**9, 0, -3600)).__next__)
     begin = time.monotonic()
-    with journals.hold(journals.spool_of(ready) / "lock"):
+    with locked(journals.spool_of(ready) / "lock"):
         assert tracking.deliver(ready, timeout_s=0.3) == 1
     assert time.monotonic() - begin < 5
