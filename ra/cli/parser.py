@@ -135,13 +135,14 @@ def _group(parser: Parser, title: str):
 def _add(target, name: str, path, field: FieldInfo, cli: Mapping[str, Any], fields) -> None:
     options = {"help": _help(field), **_shape(field, cli)}
     if cli.get("positional"):
-        options.pop("dest", None)
         target.add_argument(name, **options)
     else:
-        if field.is_required():
-            options["required"] = True
-        target.add_argument(f"--{name.replace('_', '-')}", dest=name, **options)
+        target.add_argument(_flag(name), dest=name, required=field.is_required(), **options)
     fields[name] = path
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _shape(field: FieldInfo, cli: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,11 +194,11 @@ def _add_registry(group, path, cli: Mapping[str, Any], fields) -> None:
         flag = cli["prefix"] + name
         if flag in fields:
             raise UserError(
-                f"--{flag.replace('_', '-')}: is a flag of this command and a setting of a "
+                f"{_flag(flag)}: is a flag of this command and a setting of a "
                 f"{cli['registry']}; rename the setting"
             )
         options = {"action": argparse.BooleanOptionalAction} if kind is bool else {}
-        target = group.add_argument(f"--{flag.replace('_', '-')}", dest=flag, help=help, **options)
+        target = group.add_argument(_flag(flag), dest=flag, help=help, **options)
         if not options:
             target.metavar = "VALUE"
         fields[flag] = (*path, name)
@@ -238,7 +239,8 @@ def _settings(model: type[Command], given: Mapping[str, Any], fields) -> Command
     names = {path[-1]: flag for flag, path in fields.items()}
 
     def name(keys: list[str]) -> str:
-        flag = next((names[key] for key in reversed(keys) if key in names), keys[-1])
-        return "--" + flag.replace("_", "-")
+        key = next((key for key in reversed(keys) if key in names), keys[-1])
+        cli = (getattr(model.model_fields.get(key), "json_schema_extra", None) or {}).get("cli", {})
+        return key if cli.get("positional") else _flag(names.get(key, key))
 
     return checked(model, tree, name=name)

@@ -68,10 +68,10 @@ def test_a_mapping_is_found_among_the_others(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trainig"], "'trainig' is no comparison"),
+        (["trainig"], "comparisons: 'trainig' should be 'training'"),
         (["dag"], "--results: needed by dag"),
         (["training", "--steps", "1", "2"], "--steps: 2 values for 1 sizes"),
-        (["training", "--repeats", "0"], "must be at least 1"),
+        (["training", "--repeats", "0"], "--repeats: '0' should be greater than or equal to 1"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, capsys, arguments, message):

@@ -40,12 +40,13 @@ def test_the_imagenet_preset_is_the_papers_experiment(tmp_path):
     jobs = planned(run)
     assert (jobs["train_recognizer"], jobs["train"], jobs["total"]) == (5, 21, 85)
     said = run.stdout + run.stderr
-    paper = (
-        "--epochs 6 --batch-size 20 --lr 0.0001 --lr-schedule step --lr-steps 4 5 --lr-gamma 0.1"
-    )
-    assert f"{paper} --optimizer adam" in said
+    paper = "--epochs 6 --batch-size 20 --optimizer adam --lr 0.0001 --lr-schedule step"
+    assert f"{paper} --lr-steps 4 5 --lr-gamma 0.1" in said
     assert "--weights IMAGENET1K_V1" in said and "--resize 256 --crop 224" in said
-    assert "--mode ra_unsupervised --l 10 " in said and "--channels" not in said
+    assert (
+        "--mode ra_unsupervised --l 10 " in said
+        and "--sr-arch SRResNet --channels 64 --blocks 5 " in said
+    )
     assert " --paper --evaluations" in said
 
 
