@@ -27,7 +27,12 @@ def mlflow_server(folder: Path, store: str, port: int = 0, seconds: float = 600)
         server = subprocess.Popen(
             command,
             cwd=folder,
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            # Without its job runners, which have sessions of their own and would outlive it.
+            env={
+                **os.environ,
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            },
             stdout=log,
             stderr=log,
             start_new_session=True,

@@ -15,6 +15,7 @@ import copy
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -184,7 +185,7 @@ def load(model: str | Path, transformer: bool = False, device="cpu", tile: int =
     path = Path(model)
     path = path / "processor.safetensors" if path.is_dir() else path
     networks = [load_processor(path)]
-    stored = networks[0].stored
+    stored: Any = networks[0].stored
     if transformer:
         beside = path.with_name("transformer.safetensors")
         if not beside.exists():

@@ -57,7 +57,12 @@ def start_run(
         return Run(None, None, "")
     run_id = re.sub(r"[^\w-]", "_", run_id or uuid.uuid4().hex)[:64]
     tags = {**_automatic_tags(kind), "ra.run": run_id, **_texts(tags)}
-    start = {"experiment": experiment, "run": run_id, "name": name, "parent": parent_run_id}
+    start: dict[str, Any] = {
+        "experiment": experiment,
+        "run": run_id,
+        "name": name,
+        "parent": parent_run_id,
+    }
     start |= {"params": _texts(params), "tags": tags}
     spool = spool_of(uri)
     try:
@@ -158,8 +163,14 @@ def _start_deliverer(journal: Path, uri: str) -> subprocess.Popen | None:
         with open(place, "a", opener=lambda name, flags: os.open(name, flags, 0o600)) as log:
             # A session of its own: a Ctrl-C or a kill of the job leaves it to finish.
             command = [sys.executable, "-P", "-m", "ra.tracking.deliver", str(journal)]
-            files = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-            return subprocess.Popen(command, env=environment, start_new_session=True, **files)
+            return subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
     except OSError:
         return None
 
