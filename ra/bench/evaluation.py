@@ -1,4 +1,4 @@
-"""What k R's cost together, against one pass of P and the bare passes of the R's."""
+"""k recognizers in one evaluation, against one pass of the processor and their bare passes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TARGET = 1.1
 
 
 def compare(options: Options) -> list[dict[str, object]]:
-    """Rows for 1, half and all of the R's, per size."""
+    """Rows for 1, half and all of the recognizers, per size."""
     counts = sorted({1, (len(options.recognizers) + 1) // 2, len(options.recognizers)})
     return [row for work in options.works for row in _rows(options, work, options.task, counts)]
 
@@ -28,23 +28,23 @@ def _rows(options: Options, work: Work, task: str, counts: list[int]) -> list[di
     keys = validation_keys(len(crops), work.batch_size)
     batches = loader(crops, keys, options.workers, options.device)
     processor = objective_of(options, "plain", task).modules["processor"].eval()
-    judges = {arch: recognizer_of(options, arch) for arch in options.recognizers}
+    recognizers = {arch: recognizer_of(options, arch) for arch in options.recognizers}
     scale = build_task(task).scale
 
-    def judged_by(count: int) -> Callable[[], object]:
-        chosen = dict(list(judges.items())[:count])
+    def evaluated_with(count: int) -> Callable[[], object]:
+        chosen = dict(list(recognizers.items())[:count])
         return lambda: evaluate(
             processor, None, chosen, batches, scale, options.device, options.precision
         )
 
     resident = [batch.to(options.device) for batch in batches]
-    for model in (processor, *judges.values()):
+    for model in (processor, *recognizers.values()):
         placed(model, options.device)
     outputs = [_passed(processor, batch.input, options) for batch in resident]
-    ways = {"one pass": judged_by(0)}
+    ways = {"one pass": evaluated_with(0)}
     ways |= {"P": lambda: [_passed(processor, batch.input, options) for batch in resident]}
-    ways |= {arch: _passes(judge, outputs, options) for arch, judge in judges.items()}
-    ways |= {str(count): judged_by(count) for count in counts}
+    ways |= {arch: _passes(one, outputs, options) for arch, one in recognizers.items()}
+    ways |= {str(count): evaluated_with(count) for count in counts}
     seconds = options.interleaved(ways)
     rows = []
     for count in counts:
@@ -56,10 +56,10 @@ def _rows(options: Options, work: Work, task: str, counts: list[int]) -> list[di
                 "px": work.crop,
                 "batch": work.batch_size,
                 "task": task,
-                "R's": count,
-                "bare P s": min(seconds["P"]),
-                "one pass of P s": min(seconds["one pass"]),
-                "bare R's s": sum(min(times) for times in parts[1:]),
+                "recognizers": count,
+                "bare processor s": min(seconds["P"]),
+                "one pass s": min(seconds["one pass"]),
+                "bare recognizers s": sum(min(times) for times in parts[1:]),
                 "evaluate s": min(seconds[str(count)]),
                 **ratio,
                 **verdict(ratio["best"], TARGET, at_least=False),
@@ -74,5 +74,5 @@ def _passed(model, images, options: Options):
         return model(images)
 
 
-def _passes(judge, outputs, options: Options) -> Callable[[], object]:
-    return lambda: [_passed(judge, output, options) for output in outputs]
+def _passes(recognizer, outputs, options: Options) -> Callable[[], object]:
+    return lambda: [_passed(recognizer, output, options) for output in outputs]

@@ -1,4 +1,4 @@
-"""Seconds and memory as the number of images, of R's and of P's grows; who shares the cache."""
+"""Seconds and memory as images, recognizers and processors grow in number; what jobs share."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def compare(options: Options) -> list[dict[str, object]]:
         ("images, prepare", partial(_prepare, options, work)),
         ("images, train", partial(_train, options, work, task, mode)),
         ("images, evaluate", partial(_evaluate_images, options, work, task)),
-        ("R's, evaluate", partial(_evaluate_recognizers, options, work, task)),
-        ("P's, train", partial(_train_several, options, work, task, mode)),
+        ("recognizers, evaluate", partial(_evaluate_recognizers, options, work, task)),
+        ("processors, train", partial(_train_several, options, work, task, mode)),
     ):
         rows.append(_growth(what, measure, context, options.repeats))
     return rows
@@ -134,7 +134,7 @@ def _growth(what: str, measure, context, repeats: int) -> dict[str, object]:
             loaded[factor], peak[factor] = before, max(most, peak.get(factor, 0.0))
     # Against the step before, not the first: fixed costs weigh on the smallest most.
     slope = (seconds[16] / 16) / (seconds[4] / 4)
-    # What is loaded before the work begins is the weights: they grow with the number of R's. Of a
+    # What is loaded before the work begins is the weights: they grow with the recognizers. Of a
     # peak shorter than the time between two looks the smaller ones may show nothing.
     taken = {factor: peak[factor] - loaded[factor] for factor in FACTORS}
     flat = (loaded[4] + taken[16]) / (loaded[4] + max(taken[1], taken[4]))
@@ -196,7 +196,7 @@ def _train(options: Options, work: Work, task: str, mode: str, factor: int):
 
 
 def _train_several(options: Options, work: Work, task: str, mode: str, factor: int):
-    """``factor`` P's, one after the other."""
+    """``factor`` processors, one after the other."""
     return lambda: [_train(options, work, task, mode, 1)() for _ in range(factor)]
 
 
@@ -213,15 +213,17 @@ def _evaluation(options: Options, work: Work, task: str, recognizers: int):
     crops = Crops(ImageSplit(data, "val"), build_task(task))
     keys = validation_keys(len(crops), work.batch_size)
     processor = objective_of(options, "plain", task).modules["processor"]
-    judges = {f"R{n}": recognizer_of(options, options.arch) for n in range(recognizers)}
+    networks = {f"R{n}": recognizer_of(options, options.arch) for n in range(recognizers)}
     scale = build_task(task).scale
 
-    def judged(keys) -> None:
+    def evaluated(keys) -> None:
         batches = loader(crops, keys, 0, options.device)
-        evaluate(processor, None, judges, batches, scale, options.device)
+        evaluate(processor, None, networks, batches, scale, options.device)
 
-    judged(keys[:1])  # on a CPU an R packs its weights at its first batch: that is loading
-    return lambda: judged(keys)
+    evaluated(
+        keys[:1]
+    )  # on a CPU a recognizer packs its weights at its first batch: that is loading
+    return lambda: evaluated(keys)
 
 
 def _read_all(data: Path, together, queue) -> None:

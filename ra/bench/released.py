@@ -43,7 +43,7 @@ from ra.settings.shared import PAPER_RECOGNIZERS, Schedule
 from ra.training.objectives import Objective
 
 TRAINING, EVALUATION = 2.0, 3.0  # targets: how many times as fast ours is
-# What the released script runs: its P, and the R's of its cross-evaluation.
+# What the released script runs: its processor, and the recognizers of its evaluation.
 PAPER = {"channels": 64, "blocks": 5, "recognizers": PAPER_RECOGNIZERS}
 EPOCHS = 2  # the cache pays from the second on; the first is where it is read from disk
 
@@ -170,7 +170,7 @@ def evaluate_released(
 
 
 def compare(options: Options) -> list[dict[str, object]]:
-    """How many times as fast as the released way ours is, training and evaluation by all R's.
+    """How many times as fast as the released way ours is, training and evaluation.
 
     Ours in fp32, which computes the same, and in bf16; with the networks of ``options``, and for
     one task with those of the paper.
@@ -207,19 +207,19 @@ def _evaluation(options: Options, work: Work, task: str) -> list[dict[str, objec
     crops = Crops(ImageSplit(data, "val"), build_task(task))
     batches = loader(crops, validation_keys(len(crops)), options.workers, options.device)
     processor, theirs = (objective_of(options, "plain", task).modules["processor"] for _ in "ab")
-    judges = {arch: recognizer_of(options, arch) for arch in options.recognizers}
-    their_judges = deepcopy(judges)
+    networks = {arch: recognizer_of(options, arch) for arch in options.recognizers}
+    their_networks = deepcopy(networks)
     scale = build_task(task).scale
 
     def in_precision(chosen: Options) -> Callable[[], object]:
         return lambda: evaluate(
-            processor, None, judges, batches, scale, chosen.device, chosen.precision
+            processor, None, networks, batches, scale, chosen.device, chosen.precision
         )
 
     def released() -> object:
-        return evaluate_released(theirs, their_judges, images, work.batch_size, options.device)
+        return evaluate_released(theirs, their_networks, images, work.batch_size, options.device)
 
-    what = f"evaluation, {len(judges)} R"
+    what = f"evaluation, {len(networks)} R"
     return _rows(options, work, task, what, released, in_precision, EVALUATION)
 
 

@@ -49,7 +49,7 @@ class Options:
         folder: for what is generated; removed by the caller.
         channels, blocks: of P (SRResNet) and T (residual).
         arch: training R.
-        recognizers: evaluation R's.
+        recognizers: that evaluate.
         clock: wall, or cpu for processor time.
     """
 

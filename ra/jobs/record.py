@@ -28,11 +28,23 @@ def start_run(kind: str, settings: Mapping[str, Any], where: torch.device, **mor
     return tracking.start_run(
         name=params.pop("name"),
         kind=kind,
-        params=params,
+        params=_flat(params),
         tags={key: str(settings[key]) for key in TAGS if key in settings},
         experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME", "ra"),
         **more,
     )
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a class as parameters of their own, so that runs compare: ``task.sigma``."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            prefix = key.removesuffix("_settings")
+            flat |= {f"{prefix}.{name}": part for name, part in value.items()}
+        else:
+            flat[key] = value
+    return flat
 
 
 def log_dataset(run: tracking.Run, info: DatasetInfo, use: str) -> None:

@@ -212,6 +212,7 @@ def _automatic_tags(kind: str) -> dict[str, str]:
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         commit = subprocess.check_output(
             ["git", "rev-parse", "--verify", "HEAD"],
+            cwd=Path(__file__).parent,  # the code's, not that of the folder of the experiment
             text=True,
             timeout=5,
             stderr=subprocess.DEVNULL,

@@ -123,7 +123,7 @@ class UnsupervisedRecognitionAware(RecognitionAware):
 
     def begin(self, crops: Crops, epochs: int, device: torch.device, precision: str) -> None:
         size = 2 * len(crops) * len(crops.split.info.classes) * 4
-        # In two epochs an image is asked for no more often than it has answers.
+        # In two epochs an image occurs no more often than it has answers.
         if crops.split.whole and epochs > 2 and size <= ANSWERS:
             self.wanted = self._answers(crops, device, precision)
 

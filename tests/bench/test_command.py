@@ -36,7 +36,7 @@ def test_every_comparison_writes_a_table(tmp_path, capsys, monkeypatch):
         )
         for precision in ("fp32", "bf16")
     ]  # fmt: skip
-    assert list(tables["evaluation"]["R's"]) == [1, 2]
+    assert list(tables["evaluation"]["recognizers"]) == [1, 2]
     assert len(tables["growth"]) == 5
     assert set(tables["growth"]["s met"]) | set(tables["growth"]["MiB met"]) <= {"yes", "no"}
     for name in ("training", "released", "evaluation", "epochs"):

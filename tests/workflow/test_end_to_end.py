@@ -103,6 +103,7 @@ def test_a_training_has_parameters_metrics_and_checkpoints(runs):
     client, by_name = runs
     run = by_name["sr ra l=0.001 squeezenet1_1 seed0"]
     assert run.data.params["lambda"] == "0.001" and run.data.params["device"] == "cpu"
+    assert run.data.params["task.factor"] == "4" and run.data.params["processor.channels"] == "4"
     assert len(run.data.tags["mlflow.source.git.commit"]) == 40
     assert {"image", "recognition", "epoch_image", "images_per_s", "wall_s"} <= set(
         run.data.metrics
