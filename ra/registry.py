@@ -119,9 +119,8 @@ class Registry:
 
 def settings_of(entry: Any, given: Iterable[str] = ()) -> type[BaseModel]:
     """A dataclass's fields, or else a constructor's or function's parameters, as settings."""
-    call = entry if dataclasses.is_dataclass(entry) else getattr(entry, "__init__", entry)
-    if not inspect.isclass(entry):
-        call = entry
+    has_constructor = inspect.isclass(entry) and not dataclasses.is_dataclass(entry)
+    call = entry.__init__ if has_constructor else entry
     try:
         hints = typing.get_type_hints(call, include_extras=True)
     except NameError:  # of types that are imported for a type checker only
@@ -162,7 +161,8 @@ def load_plugins(names: Iterable[str]) -> None:
             if is_file:
                 _import_file(module, path)
             else:
-                sys.path.insert(0, str(Path.cwd()))
+                if str(Path.cwd()) not in sys.path:
+                    sys.path.insert(0, str(Path.cwd()))
                 importlib.import_module(name)
         except UserError:
             raise
