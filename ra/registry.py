@@ -122,8 +122,9 @@ def settings_of(entry: Any, given: Iterable[str] = ()) -> type[BaseModel]:
     has_constructor = inspect.isclass(entry) and not dataclasses.is_dataclass(entry)
     call = entry.__init__ if has_constructor else entry
     try:
-        hints = typing.get_type_hints(call, include_extras=True)
-    except NameError:  # of types that are imported for a type checker only
+        # Measures import Tensor for a type checker only.
+        hints = typing.get_type_hints(call, localns={"Tensor": Any}, include_extras=True)
+    except NameError:
         hints = {}
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(entry).parameters.items():

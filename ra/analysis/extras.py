@@ -12,16 +12,18 @@ from ra.analysis.scores import (
     Labels,
     load,
     plain_of,
+    quality_in,
     score,
     shown,
     shown_p,
+    shown_quality,
     shown_scores,
     spread,
     write_scores,
 )
 from ra.errors import UserError
 from ra.registry import NO_RECOGNIZER
-from ra.reporting.names import p_model_title, recognizer_title, task_title
+from ra.reporting.names import measure_title, p_model_title, recognizer_title, task_title
 from ra.reporting.plots import panels, save
 
 
@@ -63,8 +65,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
             "Group": table.group,
             "P Model": table.p_model.map(p_model_title),
             "Training R": table.training_r.map(recognizer_title),
-            "PSNR, dB": table.psnr.map("{:.2f}".format),
-            "SSIM": table.ssim.map("{:.3f}".format),
+            **{measure_title(m): shown_quality(table, m, False) for m in quality_in(table)},
             "R": table.evaluation_r.map(recognizer_title),
             **shown_scores(table),
             "over RA [95 %]": shown(table, "ra_difference", sign="+"),

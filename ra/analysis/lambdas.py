@@ -10,13 +10,29 @@ import numpy as np
 import pandas as pd
 
 from ra.analysis.command_settings import LambdaSweep
-from ra.analysis.scores import OTHERS, QUALITY, load, score, shown, shown_p, spread, write_scores
+from ra.analysis.scores import (
+    OTHERS,
+    load,
+    quality_in,
+    score,
+    shown,
+    shown_p,
+    shown_quality,
+    spread,
+    write_scores,
+)
 from ra.errors import UserError
-from ra.reporting.names import p_model_order, p_model_title, recognizer_title, task_title
+from ra.evaluation.quality import MEASURES
+from ra.reporting.names import (
+    measure_title,
+    p_model_order,
+    p_model_title,
+    recognizer_title,
+    task_title,
+)
 from ra.reporting.plots import panels, save
 
 KEYS = ["task", "p_model", "lambda"]
-UNITS = {"psnr": "PSNR, dB", "ssim": "SSIM"}
 
 
 def write_lambdas(o: LambdaSweep) -> None:
@@ -29,10 +45,14 @@ def write_lambdas(o: LambdaSweep) -> None:
         raise UserError(f"--training-r: {training_r} is in no evaluation; add it to --recognizers")
     table = score(known, training_r=training_r)
     table = table.sort_values(KEYS, key=_order, kind="stable", ignore_index=True)
-    for name in QUALITY:
+    measures = quality_in(table)
+    if not measures:
+        raise UserError("--evaluations: no measure of image quality in them; add psnr to metrics")
+    for name in measures:
+        sign = 1 if MEASURES.get(name).higher_is_better else -1
         table[f"pareto_{name}"] = False
         for _, rows in table.groupby(["task", "evaluation_r"]):
-            table.loc[rows.index, f"pareto_{name}"] = pareto(rows.top1, rows[name])
+            table.loc[rows.index, f"pareto_{name}"] = pareto(rows.top1, sign * rows[name])
     write_scores(table, _readable(table, training_r), o.save_dir / "lambdas.csv")
     _draw(table, training_r, o.save_dir / "lambdas.png")
 
@@ -60,10 +80,9 @@ def _readable(table: pd.DataFrame, training_r: str) -> pd.DataFrame:
     """One row per lambda: quality, the training recognizer, the mean of the others."""
     rows = table[table.evaluation_r == training_r].set_index(KEYS)
     others = table[table.evaluation_r == OTHERS].set_index(KEYS)
-    title = f"{recognizer_title(training_r)} (training R)"
-    columns = {
-        "PSNR, dB [95 %]": shown(rows, "psnr", 2),
-        "SSIM [95 %]": shown(rows, "ssim", 3),
+    title, measures = f"{recognizer_title(training_r)} (training R)", quality_in(table)
+    columns = {f"{measure_title(m)} [95 %]": shown_quality(rows, m) for m in measures}
+    columns |= {
         f"{title}: top-1, % [95 %]": shown(rows, "top1"),
         f"{title}: over plain": shown(rows, "difference", sign="+"),
         "p": shown_p(rows),
@@ -72,8 +91,10 @@ def _readable(table: pd.DataFrame, training_r: str) -> pd.DataFrame:
         f"{OTHERS}: over plain": shown(others, "difference", sign="+"),
     }
     if len(others):
-        marks = others[["pareto_psnr", "pareto_ssim"]].replace({True: "*", False: "-"})
-        columns["Pareto (others, PSNR / SSIM)"] = marks.agg(" / ".join, axis=1)
+        marks = others[[f"pareto_{m}" for m in measures]].replace({True: "*", False: "-"})
+        columns[f"Pareto (others; {' / '.join(map(measure_title, measures))})"] = marks.agg(
+            " / ".join, axis=1
+        )
     readable = pd.DataFrame(columns).reset_index()
     readable["task"] = readable.task.map(task_title)
     readable["p_model"] = readable.p_model.map(p_model_title)
@@ -83,8 +104,8 @@ def _readable(table: pd.DataFrame, training_r: str) -> pd.DataFrame:
 
 def _draw(table: pd.DataFrame, training_r: str, path: Path) -> None:
     """A row of panels per task; filled points are Pareto points of their curve."""
-    chosen = [(task, name) for task in table.task.unique() for name in QUALITY]
-    figure, drawn = panels(len(QUALITY), width=4.4, height=3.6, rows=table.task.nunique())
+    chosen = [(task, name) for task in table.task.unique() for name in quality_in(table)]
+    figure, drawn = panels(len(quality_in(table)), width=4.4, height=3.6, rows=table.task.nunique())
     for axes, (task, name) in zip(drawn, chosen, strict=True):
         here = table[table.task == task]
         for colour, r in (("C0", training_r), ("C1", OTHERS)):
@@ -93,7 +114,7 @@ def _draw(table: pd.DataFrame, training_r: str, path: Path) -> None:
                 look = {"color": colour, "marker": marker, "label": f"{r}, {p_model}"}
                 _draw_curve(axes, points.sort_values("lambda"), name, **look)
         axes.set_title(task)
-        axes.set_xlabel(UNITS[name])
+        axes.set_xlabel(measure_title(name))
         axes.set_ylabel("top-1, %")
     drawn[0].legend(fontsize=7)
     save(figure, path)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ra.errors import UserError
+from ra.evaluation.quality import MEASURES
 from ra.evaluation.statistics import accuracy, holm, mean, over_seeds
 from ra.files import write_csv
 from ra.registry import NO_RECOGNIZER
@@ -20,8 +21,6 @@ from ra.reporting.tables import write_markdown
 Labels = dict[str, object]
 Scored = tuple[Labels, pd.DataFrame]
 OTHERS = "mean of others"
-QUALITY = ("psnr", "ssim")
-MEASURED = ("top1", *QUALITY, "difference")
 
 
 def load(evaluations: Sequence[Path], **labels: object) -> list[Scored]:
@@ -48,12 +47,12 @@ def score(
         training_r: adds a row per processor for the mean of all recognizers but this one.
 
     Returns:
-        The labels without seed, evaluation_r, seeds, n (images); top1 (%), psnr (dB), ssim and
-        difference (percentage points of top-1 above the baseline), each with NAME_low and
-        NAME_high, the 95 % interval: over images where there is one seed (Wilson, normal, Tango),
-        else Student's over seeds; p of McNemar's exact test, or of a t test over seeds; p_holm,
-        adjusted for all tests of the table. The mean of several recognizers is no hit or miss: its
-        difference has a normal interval and no p.
+        The labels without seed, evaluation_r, seeds, n (images); top1 (%), each measure of image
+        quality (psnr, ssim) and difference (percentage points of top-1 above the baseline), with
+        NAME_low and NAME_high, the 95 % interval: over images where there is one seed (Wilson,
+        normal, Tango), else Student's over seeds; p of McNemar's exact test, or of a t test over
+        seeds; p_holm, adjusted for all tests of the table. The mean of several recognizers is no
+        hit or miss: its difference has a normal interval and no p.
     """
     known: dict[tuple, pd.DataFrame] = {}
     for labels, images in evaluated:
@@ -80,7 +79,7 @@ def _words(labels: Labels) -> str:
 
 def _rows(labels, images, theirs, training_r) -> list[dict[str, object]]:
     shared: dict[str, float] = {"n": len(images)}
-    for name in QUALITY:
+    for name in (m for m in MEASURES if m in images and MEASURES.get(m).in_tables):
         shared |= _named(name, mean(images[name]))
     compared = {} if theirs is None else compare_answers(images, theirs, _words(labels))
     rows = []
@@ -106,17 +105,31 @@ def _named(name: str, found: dict[str, float]) -> dict[str, float]:
 
 def _average(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows that differ in their seed alone become one."""
-    measured = [f"{name}{end}" for name in MEASURED for end in ("", "_low", "_high")]
+    names = ["top1", *quality_in(rows), "difference"]
+    measured = [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
     labels = [name for name in rows.columns if name not in (*measured, "seed", "p")]
     rows = rows.reindex(columns=[*labels, "seed", *measured, "p"])
     averaged = []
     for _, group in rows.groupby(labels, sort=False, dropna=False):
         row = group.iloc[0].drop("seed").to_dict() | {"seeds": len(group)}
         if len(group) > 1:
-            for name in MEASURED:  # the last one is the difference, and so its p stays
+            for name in names:  # the last one is the difference, and so its p stays
                 row |= _named(name, over_seeds(group[name].tolist()))
         averaged.append(row)
     return pd.DataFrame(averaged)[[*labels, "seeds", *measured, "p"]]
+
+
+def quality_in(table: pd.DataFrame) -> list[str]:
+    """The measures of image quality that a table of scores has."""
+    return [name for name in MEASURES if f"{name}_low" in table]
+
+
+def shown_quality(table: pd.DataFrame, name: str, intervals: bool = True) -> pd.Series:
+    """A measure of image quality as text, by default with its interval."""
+    decimals = 2 if MEASURES.get(name).unit == "dB" else 3
+    if intervals:
+        return shown(table, name, decimals)
+    return table[name].map(f"{{:.{decimals}f}}".format)
 
 
 def limits(table: pd.DataFrame, name: str) -> tuple[pd.Series, pd.Series]:

@@ -4,10 +4,12 @@ in a user's file."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from functools import cache, partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from ra.errors import UserError
+from pydantic import Field
+
+from ra.errors import UserError, first_line, one_line
 from ra.registry import Registry
 
 if TYPE_CHECKING:  # a table needs no torch
@@ -16,10 +18,18 @@ if TYPE_CHECKING:  # a table needs no torch
 MEASURES = Registry("measure", given=("output", "target"))
 DEFAULT = ("psnr", "ssim", "image_loss")
 Measure = Callable[["Tensor", "Tensor"], "Tensor"]
+BACKBONES = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
+Backbone = Annotated[Literal["alex", "vgg", "squeeze"], Field(description="network of LPIPS")]
+Frame = Annotated[int, Field(ge=0, description="pixels left out along each side of an image")]
 
 
 def measure(
-    name: str, unit: str, higher_is_better: bool, title: str = "", in_tables: bool = True
+    name: str,
+    unit: str,
+    higher_is_better: bool,
+    title: str = "",
+    in_tables: bool = True,
+    fetch: Callable[..., Any] | None = None,
 ) -> Callable[[Measure], Measure]:
     """Decorator: register a function as the measure ``name``.
 
@@ -31,10 +41,11 @@ def measure(
         unit: such as ``dB``; ``1`` for a number without unit.
         title: heading of its column in tables; by default the name.
         in_tables: whether it is a column of the image-quality table.
+        fetch: downloads what the measure needs, given its settings; ``ra fetch-weights`` calls it.
     """
 
     def add(function: Measure) -> Measure:
-        shown = {"title": title or name, "in_tables": in_tables}
+        shown = {"title": title or name, "in_tables": in_tables, "fetch": fetch}
         vars(function).update(unit=unit, higher_is_better=higher_is_better, **shown)
         return MEASURES.register(name)(function)
 
@@ -67,6 +78,58 @@ def image_loss(output: Tensor, target: Tensor) -> Tensor:
     return (output - target).square().mean(dim=(1, 2, 3))
 
 
+@measure("psnr_y", unit="dB", higher_is_better=True, title="PSNR of Y (dB)")
+def psnr_y(output: Tensor, target: Tensor, frame: Frame = 0) -> Tensor:
+    """PSNR of luma (ITU-R BT.601, 16 to 235 of 255), as papers on super-resolution give it; they
+    leave out a frame as wide as the factor."""
+    inner = slice(frame, -frame or None)
+    both = (image.clamp(0, 1)[:, :, inner, inner] for image in (output, target))
+    weights = output.new_tensor([65.481, 128.553, 24.966]).view(3, 1, 1) / 255  # 16 cancels
+    return psnr(*((image * weights).sum(1, keepdim=True) for image in both))
+
+
+def fetch_lpips(backbone: Backbone = "alex") -> Any:
+    """The network of LPIPS; its backbone comes from torchvision's cache (TORCH_HOME)."""
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    return _with_backbone(
+        BACKBONES[backbone], lambda: LearnedPerceptualImagePatchSimilarity(backbone).net
+    )
+
+
+def fetch_dists() -> Any:
+    """The network of DISTS; its backbone comes from torchvision's cache (TORCH_HOME)."""
+    from torchmetrics.functional.image.dists import DISTSNetwork
+
+    return _with_backbone("vgg16", DISTSNetwork)
+
+
+def _with_backbone(arch: str, load: Callable[[], Any]) -> Any:
+    from torchvision.models import get_model_weights
+
+    from ra.models.recognizers import fetch_weights
+
+    return fetch_weights(load, get_model_weights(arch)["DEFAULT"].url.rpartition("/")[2])
+
+
+@cache
+def _on(device: Any, fetch: Callable[..., Any], *settings: str) -> Any:
+    return fetch(*settings).to(device)
+
+
+@measure("lpips", unit="1", higher_is_better=False, title="LPIPS", fetch=fetch_lpips)
+def lpips(output: Tensor, target: Tensor, backbone: Backbone = "alex") -> Tensor:
+    """LPIPS (Zhang et al. 2018): weighted distance of features of a classifier."""
+    network = _on(output.device, fetch_lpips, backbone)
+    return network(output.clamp(0, 1), target, normalize=True).reshape(len(output))
+
+
+@measure("dists", unit="1", higher_is_better=False, title="DISTS", fetch=fetch_dists)
+def dists(output: Tensor, target: Tensor) -> Tensor:
+    """DISTS (Ding et al. 2020): similarity of structure and texture in features of VGG-16."""
+    return _on(output.device, fetch_dists)(output.clamp(0, 1), target).reshape(len(output))
+
+
 def build_measures(
     names: Sequence[str] = DEFAULT, settings: Mapping[str, Any] = {}
 ) -> dict[str, Measure]:
@@ -92,8 +155,15 @@ def image_quality(
 ) -> dict[str, Tensor]:
     """Each measure of each image: name -> (N,); output and target (N, 3, H, W)."""
     measures = build_measures() if measures is None else measures
-    found = {name: one(output, target) for name, one in measures.items()}
-    for name, values in found.items():
+    found = {}
+    for name, one in measures.items():
+        try:
+            values = found[name] = one(output, target)
+        except RuntimeError as error:
+            if one_line(error):  # out of memory
+                raise
+            size = "x".join(map(str, reversed(output.shape[2:])))
+            raise UserError(f"measure {name}: fails on {size} px ({first_line(error)})") from None
         if values.shape != output.shape[:1]:
             shape = tuple(values.shape)
             raise UserError(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from ra.data.degradations import build_task
 from ra.data.splits import Crops, loader, open_split, validation_keys
 from ra.evaluation.evaluate import evaluate
+from ra.evaluation.quality import MEASURES, build_measures
 from ra.files import write_json
 from ra.jobs.training import Training, run_training
 from ra.models.checkpoints import load_processor, read_header
@@ -68,8 +71,15 @@ def train_recognizer(o: TrainRecognizer) -> None:
 
 
 def fetch_weights(o: FetchWeights) -> None:
-    """Load every pretrained recognizer once, which downloads what the cache lacks."""
-    found = {}
-    for name in Progress(o.recognizers, name="fetch weights", unit="recognizer"):
+    """Load every pretrained recognizer and every network of a measure once, which downloads what
+    the cache lacks."""
+    found: dict[str, dict] = {}
+    measures: dict[str, Any] = build_measures(o.metrics, o.measure_settings)
+    for name, measure in measures.items():
+        if fetch := MEASURES.get(name).fetch:
+            fetch(**measure.keywords)
+            found[name] = measure.keywords
+    names = () if o.weights == SCRATCH else o.recognizers
+    for name in Progress(names, name="fetch weights", unit="recognizer"):
         found[name] = {"weights": o.weights, **build_recognizer(name, 1000, o.weights).header}
     write_json(o.save_dir / "weights.json", found)

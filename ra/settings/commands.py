@@ -209,7 +209,11 @@ class FetchWeights(Command):
     """Download pretrained weights into the libraries' cache (TORCH_HOME), before any GPU job."""
 
     recognizers: tuple[str, ...] = setting(PAPER_RECOGNIZERS, "names", metavar="NAME")
-    weights: str = setting(PAPER_WEIGHTS, "name of the weights")
+    weights: str = setting(PAPER_WEIGHTS, f"name of the weights; {SCRATCH} fetches no recognizer")
+    metrics: tuple[str, ...] = setting(
+        (), "also fetch the networks of these measures", metavar="NAME"
+    )
+    measure_settings: dict[str, Any] = sizes_of("measure")
     save_dir: Path = save_dir("for weights.json, the list")
 
 

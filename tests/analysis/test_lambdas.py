@@ -69,3 +69,21 @@ def test_the_table_shows_the_training_r_and_the_mean_of_the_others(evaluations, 
 def test_a_training_recognizer_without_evaluation_is_named(evaluations, tmp_path):
     with pytest.raises(UserError, match="--training-r: vgg11 is in no evaluation"):
         sweep(evaluations, "vgg11", tmp_path / "out")
+
+
+def test_any_measure_is_swept_and_one_is_needed(evaluations, tmp_path):
+    """LPIPS is better where it is lower."""
+    for path, value in zip(evaluations, (0.3, 0.1, 0.2), strict=True):
+        images = pd.read_csv(path.with_name("images.csv")).assign(lpips=value)
+        images.drop(columns="psnr").to_csv(path.with_name("images.csv"), index=False)
+    sweep(evaluations, "r18", tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out/lambdas.csv").query("evaluation_r == 'r18'")
+    assert "psnr" not in table and table.lpips.tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert table.pareto_lpips.tolist() == [True, True, True]
+    header = (tmp_path / "out/lambdas.md").read_text().splitlines()[0]
+    assert "LPIPS [95 %]" in header and "Pareto (others; SSIM / LPIPS)" in header
+    for path in evaluations:
+        images = pd.read_csv(path.with_name("images.csv"))
+        images.drop(columns=["ssim", "lpips"]).to_csv(path.with_name("images.csv"), index=False)
+    with pytest.raises(UserError, match="no measure of image quality in them; add psnr"):
+        sweep(evaluations, "r18", tmp_path / "out")

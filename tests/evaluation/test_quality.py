@@ -1,11 +1,23 @@
-"""Measures against hand-computed cases and scikit-image."""
+"""Measures against hand-computed cases, scikit-image and torchmetrics."""
+
+import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import structural_similarity
+from skimage.color import rgb2ycbcr
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torchmetrics.functional.image import (
+    deep_image_structure_and_texture_similarity,
+    learned_perceptual_image_patch_similarity,
+)
+from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
+from torchvision.models.vgg import cfgs, make_layers
 
+from ra.cli import main
 from ra.errors import UserError
+from ra.evaluation import quality
 from ra.evaluation.quality import MEASURES, build_measures, image_quality, measure
 
 
@@ -79,3 +91,59 @@ def test_further_parameters_of_a_measure_are_its_settings():
             build_measures(["psnr", "shifted"], {"to": 1})
     finally:
         del MEASURES._entries["shifted"]
+
+
+def test_psnr_y_is_that_of_luma_without_a_frame():
+    target = torch.rand(2, 3, 16, 16)
+    output = target.clone()
+    output[:, 1, 2:-2, 2:-2] = (target[:, 1, 2:-2, 2:-2] - 0.3).abs()  # green only
+    output[:, :, 0] = 1 - target[:, :, 0]  # within the frame
+    luma = [
+        rgb2ycbcr(image[:, :, 2:-2, 2:-2].permute(0, 2, 3, 1).double().numpy())[..., 0] / 255
+        for image in (output, target)
+    ]
+    wanted = [peak_signal_noise_ratio(b, a, data_range=1) for a, b in zip(*luma, strict=True)]
+    found = image_quality(output, target, build_measures(["psnr_y"], {"frame": 2}))
+    assert found["psnr_y"].tolist() == pytest.approx(wanted, abs=1e-3)
+
+
+def test_lpips_is_torchmetrics_from_a_fetched_backbone(tmp_path, monkeypatch, capsys):
+    """Without the backbone, one line names the file; SqueezeNet is the smallest of the three."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: 1 / 0)
+    fetch = ["fetch-weights", "--weights", "scratch", "--metrics", "psnr", "lpips"]
+    fetch += ["--backbone", "squeeze", "--save-dir", str(tmp_path), "--quiet"]
+    assert main(fetch) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "Traceback" not in said
+    file = f"{tmp_path}/hub/checkpoints/{SqueezeNet1_1_Weights.DEFAULT.url.rpartition('/')[2]}"
+    assert f"put the file at {file}" in said
+    torch.save(squeezenet1_1().state_dict(), file)
+    assert main(fetch) == 0
+    fetched = json.loads((tmp_path / "weights.json").read_text())
+    assert fetched == {"lpips": {"backbone": "squeeze"}}
+
+    output, target = torch.rand(2, 2, 3, 40, 40)
+    measures = build_measures(["lpips"], {"backbone": "squeeze"})
+    found = image_quality(output, target, measures)["lpips"]
+    options = {"net_type": "squeeze", "normalize": True, "reduction": "none"}
+    assert torch.equal(found, learned_perceptual_image_patch_similarity(output, target, **options))
+    assert image_quality(target[:1], target[:1], measures)["lpips"].tolist() == [0]
+    with pytest.raises(UserError, match="lpips: backbone: 'resnet' should be 'alex', 'vgg' or"):
+        build_measures(["lpips"], {"backbone": "resnet"})
+    with pytest.raises(UserError, match="measure lpips: fails on 4x4 px"):
+        image_quality(target[:, :, :4, :4], target[:, :, :4, :4], measures)
+
+
+def test_dists_is_torchmetrics(monkeypatch):
+    """With VGG-16's layers at random, for its weights are half a gigabyte."""
+    layers = make_layers(cfgs["D"], batch_norm=False)
+    vgg = "torchmetrics.functional.image.dists.vgg16"
+    monkeypatch.setattr(vgg, lambda weights: SimpleNamespace(features=layers))
+    monkeypatch.setattr(quality, "_on", lambda device, fetch: fetch())
+    output, target = torch.rand(2, 2, 3, 16, 16)
+    for count in (1, 2):
+        found = image_quality(output[:count], target[:count], build_measures(["dists"]))["dists"]
+        wanted = deep_image_structure_and_texture_similarity(output[:count], target[:count])
+        assert found.tolist() == pytest.approx(wanted.reshape(-1).tolist(), rel=1e-4)
+        assert (found > 0).all()

@@ -52,7 +52,7 @@ def place(tmp_path):
     config |= {
         "plugins": ["my {x} files/it's.py"],
         "tasks": {"salt": {"share": 0.05}},
-        "metrics": {"psnr": {}, "sharpness": {"radius": 3}},
+        "metrics": {"psnr": {}, "sharpness": {"radius": 3}, "lpips": {"backbone": "vgg"}},
         "objectives": {"careful": {"lambda": [0.01, 0.1], "gentle": False}, "blind": 0},
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
@@ -72,7 +72,10 @@ def test_an_objective_gets_what_it_needs_and_a_class_its_settings(place):
     assert all("--task salt --share 0.05 " in c and plugin in c for c in commands)
     careful = [c for c in commands if "--mode careful" in c]
     assert all("--strength 0.5 --no-gentle" in c and "--transformer-arch" in c for c in careful)
-    assert "--metrics psnr sharpness --radius 3 " in said
+    measures = "--metrics lpips psnr sharpness --backbone vgg --radius 3 "
+    assert said.count(measures) == 5  # of evaluations, and once to fetch their networks
+    assert f"ra fetch-weights {measures}--weights scratch {plugin}" in said
+    assert (jobs["fetch_measures"], "fetch_weights" in jobs) == (1, False)
     assert all(plugin in c for c in re.findall(r"ra (?:evaluate|table) .*", said))
 
 

@@ -64,6 +64,7 @@ use rule evaluate as evaluate_half with:
         processor=f"{HALF_PROCESSOR}/processor.safetensors",
         recognizers=f"{CATEGORIES}/{{other}}/recognizers/{CATEGORIES_R}/recognizer.safetensors",
         plugins=PLUGIN_FILES,
+        weights=MEASURE_WEIGHTS,
     output:
         **evaluation_outputs(HALF_EVALUATED),
     log:

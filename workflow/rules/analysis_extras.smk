@@ -49,6 +49,7 @@ use rule evaluate as evaluate_fine_tuned with:
         data=PREPARED,
         processor=f"{PLAIN}/processor.safetensors",
         recognizers=[f"{FINE_TUNED}/{arch}/recognizer.safetensors" for arch in FINE_TUNED_RS],
+        weights=MEASURE_WEIGHTS,
     output:
         **evaluation_outputs(FINE_TUNED),
     log:

@@ -16,7 +16,7 @@ rule evaluate:
         data=subpath(input.data, parent=True),
         task=task_flags,
         models=model_flags,
-        measures=fixed(flags({"metrics": CONFIG.metrics, **CONFIG.measure_settings})),
+        measures=MEASURED,
         arithmetic=ARITHMETIC,
         save=subpath(output.table, parent=True),
     message:

@@ -31,6 +31,9 @@ def objective_flags(wildcards):
     return flags(CONFIG.objective_settings.get(wildcards.objective, {}))
 
 
+MEASURED = fixed(flags({"metrics": CONFIG.metrics, **CONFIG.measure_settings}))
+
+
 def processor_flags(network):
     """The architecture, and its settings under their own names."""
     return flags({"sr_arch" if key == "arch" else key: value for key, value in network.items()})

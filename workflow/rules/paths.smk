@@ -4,6 +4,7 @@ from pathlib import Path
 
 import yaml
 
+from ra.evaluation.quality import MEASURES
 from ra.registry import NO_RECOGNIZER
 from ra.training.objectives import OBJECTIVES
 
@@ -13,6 +14,9 @@ MORE_TABLES = ["significance", *(["paper"] if CONFIG.paper else [])]
 PREPARED = f"{DATASET}/data/dataset.json"
 RECOGNIZER = f"{DATASET}/recognizers/{{arch}}"
 WEIGHTS = f"{DATASET}/recognizers/weights.json"
+MEASURES_FETCHED = f"{DATASET}/measures"
+FETCHED = any(MEASURES.get(measure).fetch for measure in CONFIG.metrics)
+MEASURE_WEIGHTS = [f"{MEASURES_FETCHED}/weights.json"] if FETCHED else []
 # Below a data set, so that halves of the classes and other architectures keep the scheme.
 BELOW = "{task}/{objective}/l{l}/{arch}/seed{seed}"
 PROCESSOR = f"{DATASET}/{BELOW}"
@@ -98,6 +102,7 @@ def evaluation_inputs(**models):
         recognizers=[recognizer_file(arch) for arch in CONFIG.evaluate_recognizers],
         plugins=PLUGIN_FILES,
         files=user_files(CONFIG.evaluate_recognizers),
+        weights=MEASURE_WEIGHTS,
         **models,
     )
 

@@ -11,7 +11,7 @@ rule fetch_weights:
     resources:
         **READING,
     params:
-        recognizers=flags(
+        names=flags(
             {"recognizers": [r for r in CONFIG.recognizers if r not in CONFIG.own_recognizers]}
         ),
         weights=fixed(CONFIG.weights),
@@ -19,8 +19,23 @@ rule fetch_weights:
     message:
         "fetch pretrained weights {params.weights}"
     shell:
-        "ra fetch-weights {params.recognizers} --weights {params.weights:q}"
-        " --save-dir {params.save:q} 2> {log:q}"
+        "ra fetch-weights {params.names} --weights {params.weights:q}"
+        " {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
+
+
+# Files of their own: a further measure must not train recognizers again.
+use rule fetch_weights as fetch_measures with:
+    output:
+        f"{MEASURES_FETCHED}/weights.json",
+    log:
+        f"{MEASURES_FETCHED}/weights.log",
+    benchmark:
+        f"{MEASURES_FETCHED}/weights.benchmark.tsv"
+    params:
+        names=MEASURED,
+        weights="scratch",
+    message:
+        "fetch the networks of measures"
 
 
 rule train_recognizer:
