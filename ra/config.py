@@ -10,13 +10,14 @@ from typing import Any
 
 import yaml
 
+from ra.data.folders import check_same_classes, classes_by_split
 from ra.errors import UserError, unknown
 from ra.experiment import Experiment
 from ra.files import read_yaml
 from ra.models.names import check_files, is_own, short_name
 from ra.registry import load_plugins
 from ra.settings.base import checked
-from ra.settings.shared import Schedule
+from ra.settings.shared import SCRATCH, Schedule
 
 KEY = "config key "
 
@@ -140,8 +141,23 @@ def _typed(e: Experiment) -> Config:
         paper=e.paper,
         analysis=e.analysis.model_dump(by_alias=True),
     )
+    _check_data(config)
     _check_analysis(config, e)
     return config
+
+
+def _check_data(config: Config) -> None:
+    """A folder of images has the labels that objectives and recognizers in training need."""
+    from ra.training.objectives import check_labels
+
+    root, place = Path(config.data), f"{KEY}data: {config.data}"
+    if not root.is_dir():
+        return
+    classes = classes_by_split(root) if config.images["labels"] else {}
+    for objective in config.objectives:
+        check_labels(objective, [*set().union(*classes.values())], place)
+    if config.weights == SCRATCH and set(config.recognizers) - set(config.own_recognizers):
+        check_same_classes(place, **classes)
 
 
 def _tasks(e: Experiment) -> dict[str, dict[str, Any]]:

@@ -84,7 +84,7 @@ class Experiment(Settings):
     data: str = setting(
         "embedded",
         "`embedded` (photographs of the installed packages), `imagenette` (downloaded by "
-        "torchvision) or a folder with train/ and val/",
+        "torchvision) or a folder: with train/CLASS/ and val/CLASS/, or images without labels",
         min_length=1,
     )
     dataset: str | None = setting(

@@ -29,6 +29,16 @@ def write_images(root: Path, classes=("a", "b", "c"), train=8, val=4, size=(24, 
     return root
 
 
+def write_photographs(root, count=20, folders=("", "2024/", "2024/June/")):
+    """A folder of ``count`` images, some of them in folders; returns it."""
+    generator = np.random.default_rng(0)
+    for number in range(count):
+        path = root / f"{folders[number % len(folders)]}{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 255, (20, 24, 3), dtype=np.uint8)).save(path)
+    return root
+
+
 def write_evaluation(
     folder: Path,
     p_model: str,

@@ -1,9 +1,11 @@
 """The configuration: defaults of the schema, and one line for every mistake."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
+from helpers import write_images, write_photographs
 
 from ra.config import load_config
 from ra.errors import UserError
@@ -87,6 +89,28 @@ def test_mistakes_are_named_in_one_line(keys, message):
     with pytest.raises(UserError, match=message) as caught:
         change(**keys)
     assert "\n" not in str(caught.value)
+
+
+def test_labels_that_are_missing_are_told_before_any_job(tmp_path):
+    root = write_photographs(tmp_path / "photos", 2)
+    own = tmp_path / "own.yaml"
+    own.touch()
+    recognizers = {"train": [str(own)], "evaluate": [str(own)]}
+    keys = {"data": str(root), "recognizers": recognizers, "objectives": {"ra": 1}}
+    for keys["data"] in (str(root), str(write_images(tmp_path / "classes", train=1, val=1))):
+        with pytest.raises(UserError) as error:
+            change(**keys, images={"labels": False})
+        message = "no labels, which objective ra needs; without: plain, ra_unsupervised"
+        assert str(error.value).startswith(f"config key data: {keys['data']}: {message}")
+    assert change(**keys)
+    shutil.rmtree(tmp_path / "classes/val/b")
+    assert change(**keys)
+    keys |= {"recognizers": {"train": ["resnet18"], "evaluate": ["resnet18"]}}
+    with pytest.raises(UserError, match="in train/ but not in val/: b; add or remove them"):
+        change(**keys)
+    keys |= {"data": str(root), "objectives": {"ra_unsupervised": 1}}
+    with pytest.raises(UserError, match="no labels, so no recognizer can be trained"):
+        change(**keys)
 
 
 def test_analyses_do_without_a_task_that_the_experiment_lacks():

@@ -54,7 +54,7 @@ class ReleasedImages:
     def __init__(self, data: Path, split: str, task: str) -> None:
         info = read_info(data)
         self.root, self.resize, self.crop = Path(info.root), info.resize, info.crop
-        self.files = find_images(self.root, split, find_classes(self.root))
+        self.files = find_images(self.root, find_classes(self.root))[split]
         self.task, self.degradation = task, build_task(task)
 
     def __len__(self) -> int:

@@ -42,8 +42,8 @@ class DatasetInfo:
 
     Attributes:
         name: identifies the data set in results.
-        root: the folder with ``train/`` and ``val/``.
-        classes: class names, in the order of their labels.
+        root: the folder of the images.
+        classes: class names, in the order of their labels; none where images have no labels.
         images: number of images per split.
         resize: length of the shorter side in pixels; None where images keep their size.
         crop: side of the square crops, in pixels.
@@ -71,8 +71,10 @@ def prepare(
     decode: bool = True,
     on_bad_image: str = "fail",
     workers: int = 1,
+    labels: bool = True,
+    **share: Any,
 ) -> DatasetInfo:
-    """Read ``root``/train and ``root``/val into a prepared data set at ``out``.
+    """Read the images of ``root`` into a prepared data set at ``out``.
 
     Interrupted, it continues behind the last image written, or at the first file that has changed
     since. Memory does not grow with the number of images beyond the list of their paths.
@@ -82,12 +84,15 @@ def prepare(
         crop: side in pixels of the crops that will be taken; smaller images are bad images.
         on_bad_image: ``fail`` names the first bad image and stops, ``skip`` names all, goes on.
         workers: decoding processes.
+        labels: the folders in train/ and val/ are classes.
+        share: ``val_share`` and ``val_seed`` of ``find_images``.
 
     Raises:
-        UserError: a missing folder, classes that differ between the splits, bad images.
+        UserError: a missing folder, bad images.
     """
     check_sizes(resize, crop)
-    classes = find_classes(root)
+    classes = find_classes(root) if labels else []
+    images = find_images(root, classes, **share)
     read = partial(_read, root=root, resize=resize, smallest=crop)
     out.mkdir(parents=True, exist_ok=True)
     # Parts of a run with other settings have other names, so they are never continued.
@@ -96,12 +101,12 @@ def prepare(
     parts = {split: out / f"{split}-{tag}" for split in SPLITS}
     counts, digests = {}, []
     for split, part in parts.items():
-        files = find_images(root, split, classes)
+        files = images[split]
         bad = _write_part(part, files, read, decode, on_bad_image, workers)
         _report_bad(out / f"{split}.skipped.txt", bad)
         counts[split] = len(files) - len(bad)
         if not counts[split]:
-            raise UserError(f"{root / split}: no usable image in it")
+            raise UserError(f"{root}: no usable image for {split}, {len(bad)} bad ones")
     (out / "dataset.json").unlink(missing_ok=True)
     for split, part in parts.items():
         manifest = out / f"{split}.csv"

@@ -112,14 +112,14 @@ class ImageSplit:
 
 
 class FolderSplit:
-    """One split of a plain folder with ``train/`` and ``val/``, the released script's layout."""
+    """One split of a plain folder, as it would be prepared."""
 
     whole = False  # sizes are not known before the images are read
 
-    def __init__(self, root: Path, split: str, resize: int | None, crop: int) -> None:
+    def __init__(self, root: Path, split: str, resize, crop, labels=True, **share: Any) -> None:
         check_sizes(resize, crop)
-        classes = find_classes(root)
-        files = find_images(root, split, classes)
+        classes = find_classes(root) if labels else []
+        files = find_images(root, classes, **share)[split]
         name = root.resolve().name
         self.info = DatasetInfo(name, str(root), tuple(classes), {}, resize, crop, False, "")
         self.paths = [path for path, _ in files]
@@ -143,14 +143,15 @@ def _decode(info: DatasetInfo, path: str) -> np.ndarray:
         raise UserError(f"{Path(info.root) / path} {error}; mend or remove it") from None
 
 
-def open_split(data: Path, split: str, resize: int | None = 256, crop: int = 224):
+def open_split(data: Path, split: str, resize: int | None = 256, crop: int = 224, **folder: Any):
     """``split`` (train or val) of a prepared data set, or of a plain folder.
 
-    ``resize`` and ``crop`` (pixels) apply to a plain folder; a prepared data set has its own.
+    ``resize``, ``crop`` (pixels) and the arguments of ``FolderSplit`` apply to a plain folder; a
+    prepared data set has its own.
     """
     if (data / "dataset.json").exists():
         return ImageSplit(data, split)
-    return FolderSplit(data, split, resize, crop)
+    return FolderSplit(data, split, resize, crop, **folder)
 
 
 class Crops(Dataset):

@@ -20,6 +20,8 @@ from ra.progress import Progress
 from ra.registry import NO_RECOGNIZER
 from ra.runtime.devices import autocast, placed
 
+HITS = ("top1", "top5", "agreement", "agreement5")  # shares of the images, in percent
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -28,7 +30,8 @@ class Evaluation:
     Attributes:
         images: one row per validation image: index, label, each measure of image quality, and for
             every recognizer its prediction, top1, top5 (0 or 1) and recognition_loss, in columns
-            named ``RECOGNIZER:top1`` and so on.
+            named ``RECOGNIZER:top1`` and so on. Without labels, its answer to the clean image is
+            the label: clean, and agreement and agreement5 instead of top1 and top5.
         strips: (input, output, target) of the first images, float (n, 3, h, w) in [0, 1].
         seconds: how long the pass took.
     """
@@ -50,6 +53,7 @@ def evaluate(
     strips: int = 6,
     name: str = "evaluate",
     measures: Mapping[str, quality.Measure] | None = None,
+    labels: bool = True,
 ) -> Evaluation:
     """Evaluate a processor with every recognizer; it processes each image once.
 
@@ -63,6 +67,7 @@ def evaluate(
         strips: how many images to keep for the visual strip, spread over the split.
         name: of the job, on its progress line.
         measures: of image quality, by name; None takes the default ones.
+        labels: the images have labels.
     """
     for model in (processor, transformer, *recognizers.values()):
         if model is not None:
@@ -78,12 +83,13 @@ def evaluate(
             output = output.float()
             seen = transformer(output) if transformer else output
             logits = {r: network(seen).float() for r, network in recognizers.items()}
+            clean = {r: network(batch.target) for r, network in recognizers.items() if not labels}
         if len(rows) % every == 0 and len(kept) < strips:
             kept.append(tuple(part[0].cpu() for part in (batch.input, output, batch.target)))
         row = {"index": batch.index, "label": batch.label}
         row |= quality.image_quality(output, batch.target, measures)
         for r, answer in logits.items():
-            metrics = recognition(answer, batch.label)
+            metrics = recognition(answer, batch.label) if labels else agreement(answer, clean[r])
             row |= {f"{r}:{metric}": values for metric, values in metrics.items()}
         rows.append(row)
     images = {name: torch.cat([row[name] for row in rows]).cpu().numpy() for name in rows[0]}
@@ -103,17 +109,25 @@ def recognition(logits: Tensor, label: Tensor) -> dict[str, Tensor]:
     }
 
 
+def agreement(logits: Tensor, clean: Tensor) -> dict[str, Tensor]:
+    """As ``recognition``, with the answer to the clean image for a label; both (N, classes)."""
+    label = clean.argmax(dim=1)
+    found = recognition(logits, label)
+    hits = {"agreement": found.pop("top1"), "agreement5": found.pop("top5")}
+    return {"clean": label, **hits, **found}
+
+
 def summarise(images: pd.DataFrame, identity: dict[str, object]) -> pd.DataFrame:
     """Tidy rows: identity + evaluation_r, metric, value, low, high, n.
 
-    Image-quality rows have evaluation_r "none". Accuracies are in percent with a 95 % Wilson
-    interval, means of other metrics have a 95 % normal interval.
+    Image-quality rows have evaluation_r "none". Accuracies and agreements are in percent with a
+    95 % Wilson interval, means of other metrics have a 95 % normal interval.
     """
     rows = []
     for column in images.columns.drop(["index", "label"]):
         recognizer, _, metric = column.rpartition(":")
-        if metric != "prediction":
-            statistics = accuracy if metric in ("top1", "top5") else mean
+        if metric not in ("prediction", "clean"):
+            statistics = accuracy if metric in HITS else mean
             rows.append(
                 {**identity, "evaluation_r": recognizer or NO_RECOGNIZER, "metric": metric}
                 | statistics(images[column])

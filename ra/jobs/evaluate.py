@@ -8,7 +8,7 @@ from typing import Any
 from ra.data.degradations import TASKS, build_task
 from ra.data.splits import Crops, loader, open_split, validation_keys
 from ra.errors import UserError
-from ra.evaluation.evaluate import Evaluation, evaluate, summarise
+from ra.evaluation.evaluate import HITS, Evaluation, evaluate, summarise
 from ra.evaluation.quality import build_measures
 from ra.files import write_csv, write_json
 from ra.jobs.record import log_dataset, run_name, start_run
@@ -67,6 +67,7 @@ def evaluate_processor(o: Evaluate) -> None:
         files = (model, o.model_transformer)
         processor, transformer = (load_processor(path) if path else None for path in files)
         more: dict[str, Any] = {"name": settings["name"], "measures": measures}
+        more["labels"] = bool(split.info.classes)
         precision = o.runtime.precision
         result = evaluate(
             processor, transformer, recognizers, batches, task.scale, where, precision, **more
@@ -80,7 +81,7 @@ def _write(
     tidy = summarise(result.images, identity)
     images = result.images.assign(path=[paths[i] for i in result.images["index"]])
     write_strip(save_dir / "strip.png", result.strips)
-    matrix = tidy[tidy.metric.isin(["top1", "top5"])].pivot(
+    matrix = tidy[tidy.metric.isin(HITS)].pivot(
         index="metric", columns="evaluation_r", values="value"
     )
     title = f"{task_title(identity['task'])}, {p_model_title(identity['p_model'])}"

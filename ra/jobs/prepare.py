@@ -31,8 +31,12 @@ def prepare_data(o: Prepare) -> None:
         decode=o.cache,
         on_bad_image=o.on_bad_image,
         workers=o.workers,
+        labels=o.labels,
+        val_share=o.val_share,
+        val_seed=o.val_seed,
     )
+    classes = f"{len(info.classes)} classes" if info.classes else "no labels"
     say(
-        f"{info.name}: {len(info.classes)} classes, {info.images['train']} training and "
+        f"{info.name}: {classes}, {info.images['train']} training and "
         f"{info.images['val']} validation images in {o.save_dir}"
     )

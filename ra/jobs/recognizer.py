@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ra.data.degradations import build_task
+from ra.data.folders import check_same_classes
 from ra.data.splits import Crops, loader, open_split, validation_keys
 from ra.evaluation.evaluate import evaluate
 from ra.evaluation.quality import MEASURES, build_measures
@@ -24,11 +25,16 @@ from ra.training.objectives import Classification
 def train_recognizer(o: TrainRecognizer) -> None:
     """Train a recognizer from scratch or further, or store pretrained weights for these classes."""
     split = open_split(**dict(o.source), split="train")
+    validation = open_split(**dict(o.source), split="val")
     names = list(split.info.classes)
     weights = read_header(o.fine_tune, "recognizer")["weights"] if o.fine_tune else o.weights
     identity = {"arch": o.arch, "classes": names, "weights": weights}
     identity |= {"dataset": split.info.name, "data_digest": split.info.digest}
     identity["crop"] = split.info.crop
+    ready = weights != SCRATCH and not o.fine_tune
+    if not ready:
+        both = ({names[k] for k in set(s.labels.tolist()) if k >= 0} for s in (split, validation))
+        check_same_classes(split.info.root, *both)
     torch.manual_seed(o.runtime.seed)
     if o.fine_tune:
         recognizer = stored_recognizer(o.fine_tune, split.info)
@@ -47,7 +53,9 @@ def train_recognizer(o: TrainRecognizer) -> None:
 
     def clean_accuracy(where, run) -> dict[str, float]:
         """Top-1 and top-5 (%) on clean validation images."""
-        crops = Crops(open_split(**dict(o.source), split="val"), None)
+        if not names:
+            return {}
+        crops = Crops(validation, None)
         batches = loader(crops, validation_keys(len(crops)), o.runtime.workers, where)
         images = evaluate(
             None, None, {"clean": freeze(recognizer)}, batches, 1, where, measures={}
@@ -65,7 +73,7 @@ def train_recognizer(o: TrainRecognizer) -> None:
         fixed=(processor,),
         dataset=split.info,
         after=clean_accuracy,
-        ready=weights != SCRATCH and not o.fine_tune,
+        ready=ready,
     )
     run_training(job, o.schedule, o.runtime, o.save_dir)
 

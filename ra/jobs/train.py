@@ -24,7 +24,7 @@ from ra.registry import NO_RECOGNIZER
 from ra.reporting.plots import write_strip
 from ra.settings.commands import Evaluate, ImportCheckpoint, Train
 from ra.settings.shared import PAPER_RECOGNIZERS, Runtime
-from ra.training.objectives import OBJECTIVES, canonical_mode
+from ra.training.objectives import OBJECTIVES, canonical_mode, check_labels
 
 
 def train_processor(o: Train) -> None:
@@ -45,6 +45,7 @@ def train_processor(o: Train) -> None:
     if crop % task.scale:
         raise UserError(f"crop: {crop} px is not divisible by the sr factor {task.scale}")
     needed = kind.needs_recognizer
+    check_labels(objective, split.info.classes, split.info.root)
     fixed = training_recognizer(o.arch, o.recognizer, split.info) if needed else None
     torch.manual_seed(o.runtime.seed)
     networks = {"processor": build_processor(o.sr_arch, task.scale, **o.processor_settings)}

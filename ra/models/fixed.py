@@ -74,7 +74,7 @@ def check_crop(recognizer: Recognizer, name: str, crop: int) -> None:
 def stored_recognizer(path: Path, info: DatasetInfo) -> Recognizer:
     """The recognizer in ``path``, if it knows the classes of the data."""
     header = read_header(path, "recognizer")
-    if header["classes"] != list(info.classes):
+    if info.classes and header["classes"] != list(info.classes):
         raise UserError(
             f"{path}: knows {len(header['classes'])} classes, which are not the "
             f"{len(info.classes)} of {info.root}; train or import a recognizer on this data"
@@ -92,7 +92,7 @@ def pretrained_recognizer(
         mapping: file of class names and logits (``load_class_index``). Without it, a library's
             recognizer takes the folders for ImageNet's wnids and a user's for the classes in its
             YAML; one whose YAML names none must have as many logits as there are classes, in
-            their order.
+            their order. Without classes it keeps all its logits.
 
     Raises:
         UserError: as ``build_recognizer`` and ``load_user_recognizer``, or a class has no logit.
@@ -101,7 +101,9 @@ def pretrained_recognizer(
         recognizer = load_user_recognizer(Path(name))
         mapping = mapping or (Path(name) if recognizer.classes is not None else None)
     else:
-        recognizer = build_recognizer(name, len(classes), weights)
+        recognizer = build_recognizer(name, len(classes) or 1000, weights)
+    if not classes:
+        return recognizer
     if mapping or not is_own(name):
         return recognizer.select(load_class_index(classes, mapping, recognizer.logits))
     if recognizer.logits != len(classes):

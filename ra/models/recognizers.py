@@ -72,6 +72,11 @@ class Recognizer(nn.Module):
         self.register_buffer("class_index", index)
         self.frozen = False
 
+    @property
+    def outputs(self) -> int:
+        """Number of logits that ``forward`` returns."""
+        return len(self.class_index) or self.logits
+
     def forward(self, images: Tensor) -> Tensor:
         size = (self.input_size, self.input_size)
         if self.input_size and images.shape[-2:] != size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +18,13 @@ from ra.reporting.tables import IDENTITY, read_evaluations, to_latex, write_mark
 
 P_MODEL = ["task", "p_model", "lambda", "training_r"]
 ALL_SEEDS = "all"
-UNUSED = (":prediction", ":top5", ":recognition_loss")  # the larger part of images.csv
+UNUSED = (
+    ":prediction",
+    ":top5",
+    ":recognition_loss",
+    ":clean",
+    ":agreement5",
+)  # the larger part of images.csv
 
 
 def read_identity(evaluation: Path) -> dict[str, object]:
@@ -26,12 +33,14 @@ def read_identity(evaluation: Path) -> dict[str, object]:
 
 
 def read_answers(evaluation: Path) -> pd.DataFrame:
-    """Path, measures and ``RECOGNIZER:top1`` of each image, from the images.csv beside."""
+    """Path, measures and ``RECOGNIZER:top1`` (without labels its agreement) of each image, from
+    the images.csv beside."""
     path = evaluation.with_name("images.csv")
     try:
-        return pd.read_csv(path, usecols=lambda name: not name.endswith(UNUSED))
+        images = pd.read_csv(path, usecols=lambda name: not name.endswith(UNUSED))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as per-image answers ({error})") from None
+    return images.rename(columns=lambda name: re.sub(":agreement$", ":top1", name))
 
 
 def recognizers_in(images: pd.DataFrame) -> list[str]:

@@ -16,6 +16,7 @@ from ra.reporting import names
 from ra.reporting.names import PLAIN, RA
 from ra.reporting.plots import write_heat_map
 
+FIRST = ("top1", "agreement")  # the share of images in the tables; a data set has one of them
 IDENTITY = ["dataset", "task", "p_model", "lambda", "training_r", "seed"]
 NUMBERS = ["value", "low", "high"]
 
@@ -58,8 +59,8 @@ def _check_unambiguous(tidy: pd.DataFrame, origin: Sequence[str]) -> None:
 
 
 def accuracy_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[str]) -> pd.DataFrame:
-    """Top-1 (%) of one task, as in the paper: rows processors, columns recognizers."""
-    rows = tidy[(tidy.task == task) & (tidy.metric == "top1")]
+    """Top-1 or agreement (%) of one task: rows processors, columns recognizers (as the paper's)."""
+    rows = tidy[(tidy.task == task) & tidy.metric.isin(FIRST)]
     table = _pivot(rows, names.model_names(rows))
     return _with_recognizers(table, recognizers, "P Model/Evaluation on R")
 
@@ -108,7 +109,7 @@ def transfer_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[str]) ->
     Where a training R has several lambdas, each is a row. Source: paper section 4, transfer
     between architectures.
     """
-    rows = tidy[(tidy.task == task) & (tidy.metric == "top1") & tidy.p_model.isin([PLAIN, RA])]
+    rows = tidy[(tidy.task == task) & tidy.metric.isin(FIRST) & tidy.p_model.isin([PLAIN, RA])]
     labels = rows.training_r.map(names.recognizer_title).where(
         rows.p_model == RA, names.p_model_title(PLAIN)
     )
@@ -120,7 +121,7 @@ def transfer_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[str]) ->
 
 def own_recognizer_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[str]) -> pd.DataFrame:
     """Top-1 (%) of each recognizer on the processors trained with it (the paper's table 1)."""
-    rows = tidy[(tidy.task == task) & (tidy.metric == "top1")]
+    rows = tidy[(tidy.task == task) & tidy.metric.isin(FIRST)]
     rows = rows[(rows.training_r == rows.evaluation_r) | (rows.training_r == NO_RECOGNIZER)]
     table = _pivot(rows, names.model_names(rows, apart=("lambda",)))
     return _with_recognizers(table, recognizers, "P Model/Training and evaluation R")

@@ -55,7 +55,8 @@ class Prepare(Command, Images):
 
     data: str = setting(
         ...,
-        "folder with train/CLASS/ and val/CLASS/; or 'embedded': photographs of installed "
+        "folder with train/CLASS/ and val/CLASS/, or of images without labels, in train/ and "
+        "val/ or not; or 'embedded': photographs of installed "
         "packages; 'embedded-tune': their training half, split again; or 'imagenette'",
         metavar="PATH",
     )

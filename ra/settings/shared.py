@@ -53,6 +53,17 @@ class Sizes(Settings):
         metavar="PX",
     )
 
+    labels: bool = setting(
+        True, "folders in train/ and val/ are classes; else they are only folders"
+    )
+    val_share: Float = setting(
+        0.2,
+        "without train/ and val/: share of the images for validation, by the content of each file",
+        gt=0,
+        lt=1,
+    )
+    val_seed: Int = setting(0, "of that choice", ge=0)
+
 
 class Images(Sizes):
     cache: bool = setting(True, "keep decoded pixels on disk (height x width x 3 bytes an image)")
@@ -65,7 +76,7 @@ class Images(Sizes):
 class Source(Sizes):
     """Where a command takes its images from; sizes hold for a plain folder only."""
 
-    data: Path = setting(..., "prepared data set, or a folder with train/ and val/", metavar="PATH")
+    data: Path = setting(..., "prepared data set, or a folder of images", metavar="PATH")
 
 
 class Architecture(Settings):

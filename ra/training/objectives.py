@@ -7,6 +7,7 @@ batch into losses. Every loss is a mean over the batch; the image loss is the MS
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -37,7 +38,8 @@ class Objective:
 
     Attributes:
         modules: the networks that are trained, by the name of their file.
-        needs_recognizer, needs_transformer: what a training with this objective has to supply.
+        needs_recognizer, needs_transformer, needs_labels: what a training with this objective has
+            to supply.
         default_weight: lambda where none is given.
     """
 
@@ -48,6 +50,7 @@ class Objective:
 
     needs_recognizer: ClassVar[bool] = True
     needs_transformer: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = True
     default_weight: ClassVar[float] = 1e-3
 
     def __post_init__(self) -> None:
@@ -69,6 +72,7 @@ class Plain(Objective):
 
     title = "Plain Processing"
     needs_recognizer = False
+    needs_labels = False
     default_weight = 0.0
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -118,11 +122,13 @@ class UnsupervisedRecognitionAware(RecognitionAware):
     """
 
     title = "Unsupervised RA"
+    needs_labels = False
     default_weight = 10.0
     wanted: Tensor | None = None  # (2, images, classes): as they are, mirrored
 
     def begin(self, crops: Crops, epochs: int, device: torch.device, precision: str) -> None:
-        size = 2 * len(crops) * len(crops.split.info.classes) * 4
+        logits = len(crops.split.info.classes) or getattr(self.recognizer, "outputs", ANSWERS)
+        size = 2 * len(crops) * logits * 4
         # In two epochs an image occurs no more often than it has answers.
         if crops.split.whole and epochs > 2 and size <= ANSWERS:
             self.wanted = self._answers(crops, device, precision)
@@ -211,3 +217,12 @@ def canonical_mode(mode: str, weight: float | None) -> tuple[str, float]:
     if not objective.needs_recognizer:
         return name, 0.0
     return ("plain", 0.0) if objective is RecognitionAware and weight == 0 else (name, weight)
+
+
+def check_labels(objective: str, classes: Sequence[str], root: str) -> None:
+    """UserError where ``objective`` needs labels and the data at ``root`` has no ``classes``."""
+    if OBJECTIVES.get(objective).needs_labels and not classes:
+        free = [name for name in OBJECTIVES if not OBJECTIVES.get(name).needs_labels]
+        raise UserError(
+            f"{root}: no labels, which objective {objective} needs; without: {', '.join(free)}"
+        )

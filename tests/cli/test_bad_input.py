@@ -201,10 +201,9 @@ def renamed(name):
 
 
 FOLDERS = {
-    "no folder": (shutil.rmtree, "photos/train: no such folder"),
-    "a file": (is_a_file, "photos/train: no such folder"),
+    "no folder": (shutil.rmtree, "photos: no such folder"),
+    "a file": (is_a_file, "photos: no such folder"),
     "no val": (lambda root: shutil.rmtree(root / "val"), "photos/val: no such folder"),
-    "a class is missing": (lambda root: shutil.rmtree(root / "val/a"), "photos: in train/ but not"),
     "a class is empty": (
         lambda root: [path.unlink() for path in (root / "train/a").iterdir()],
         "photos/train/a: no image in it",
@@ -237,6 +236,32 @@ def test_folders(photos, tmp_path, capsys, case):
         assert run(capsys, *command) == (0, [])
         train = ["train", "--data", out, "--task", "dn", "--l", "0", *TINY, "--save-dir", out / "p"]
         assert run(capsys, *train) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("val/b", "photos: in train/ but not in val/: b; add or remove them"),
+        ("train/a", "photos: in val/ but not in train/: a; add or remove them"),
+    ],
+)
+def test_a_recognizer_learns_classes_of_both_splits_only(
+    photos, tmp_path, capsys, missing, message
+):
+    shutil.rmtree(photos / missing)
+    assert run(capsys, "prepare", "--data", photos, "--save-dir", tmp_path / "data", *SIZES)[0] == 0
+    out, arch = tmp_path / "out", ["--arch", "squeezenet1_1", *TINY[:2]]
+    command = ["train-recognizer", *arch, "--save-dir", out, "--data"]
+    refused(capsys, message, out, *command, photos, *SIZES)
+    refused(capsys, message, out, *command, tmp_path / "data")
+
+
+def test_what_needs_labels_says_so_where_there_are_none(photos, tmp_path, capsys):
+    out, flat = tmp_path / "out", ["--data", photos, *SIZES, "--no-labels", "--save-dir"]
+    message = "photos: no labels, which objective ra needs; without: plain, ra_unsupervised"
+    refused(capsys, message, out, "train", "--task", "dn", "--mode", "ra", *flat, out)
+    message = "photos: no labels, so no recognizer can be trained; use a pretrained one"
+    refused(capsys, message, out, "train-recognizer", *flat, out)
 
 
 # Model files: what is wrong with it, for P, T and R.
@@ -427,7 +452,7 @@ COMMANDS = [
     ([*TRAIN, "--sigma", "nan"], "--sigma: 'nan' should be a finite number"),
     ([*TRAIN, "--quality", "5"], "quality: task dn has no such setting"),
     ([*TRAIN, "--device", "cuda:x"], "device: 'cuda:x'"),
-    ([*TRAIN, "--data", "DATA/nowhere"], "nowhere/train: no such folder"),
+    ([*TRAIN, "--data", "DATA/nowhere"], "nowhere: no such folder"),
     ([*TRAIN, "--save-dir", "/proc/nowhere"], "/proc/nowhere: "),
     ([*TRAIN, "--save-dir", "FILE/below"], "FILE/below: Not a directory"),
     (["prepare", "--data", "DATA", "--save-dir", "OUT", "--crop", "0"], "crop"),

@@ -55,7 +55,7 @@ def test_a_mistake_is_one_line_and_a_non_zero_exit(prepared, tmp_path, capsys, a
 
 def test_a_missing_folder_is_named(tmp_path, capsys):
     assert call("prepare", "--data", tmp_path / "no", "--save-dir", tmp_path / "out") == 1
-    assert f"{tmp_path}/no/train: no such folder" in capsys.readouterr().err
+    assert f"{tmp_path}/no: no such folder" in capsys.readouterr().err
 
 
 def test_a_missing_flag_is_one_line(capsys):

@@ -100,17 +100,10 @@ def test_resize_below_the_crop_is_refused(root, tmp_path):
         prepare(root, tmp_path / "out", name="tiny", resize=8, crop=16)
 
 
-@pytest.mark.parametrize(
-    ("remove", "message"),
-    [
-        ("val", "val: no such folder"),
-        ("val/b", "in train/ but not in val/: b"),
-        ("train/c", "in val/ but not in train/: c"),
-    ],
-)
-def test_missing_folders_are_named(root, tmp_path, remove, message):
-    shutil.rmtree(root / remove)
-    with pytest.raises(UserError, match=message):
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_missing_split_is_named(root, tmp_path, split):
+    shutil.rmtree(root / split)
+    with pytest.raises(UserError, match=f"{split}: no such folder"):
         prepare(root, tmp_path / "out", **OPTIONS)
 
 
@@ -186,7 +179,7 @@ def test_a_run_without_usable_images_leaves_the_earlier_data_set(root, tmp_path)
     before = digest(tmp_path / "out")
     for path in (root / "val").rglob("*.png"):
         path.write_bytes(b"no image")
-    with pytest.raises(UserError, match="val: no usable image"):
+    with pytest.raises(UserError, match="no usable image for val, 12 bad ones"):
         prepare(root, tmp_path / "out", **OPTIONS, on_bad_image="skip")
     assert before.items() <= digest(tmp_path / "out").items()
     assert len(open_split(tmp_path / "out", "val")) == 12
