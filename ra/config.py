@@ -162,11 +162,11 @@ def _check_data(config: Config) -> None:
 
 def _tasks(e: Experiment) -> dict[str, dict[str, Any]]:
     """All settings of every task, which fit the sizes of the images."""
-    from ra.data.degradations import TASKS  # brings torch, which the errors above need not wait for
+    # brings torch, which the errors above need not wait for
+    from ra.data.degradations import PAPER_TASKS, TASKS
 
     tasks = {}
-    ours = {task: {} for task in TASKS if TASKS.plugin(task) is None}
-    for task, given in (ours if e.tasks is None else e.tasks).items():
+    for task, given in (dict.fromkeys(PAPER_TASKS) if e.tasks is None else e.tasks).items():
         tasks[task] = TASKS.check(task, given or {}, f"{KEY}tasks.{task}.")
         scale = TASKS.get(task)(**tasks[task]).scale
         if e.images.crop % scale:

@@ -101,7 +101,7 @@ class Experiment(Settings):
     )
     images: Images = setting(Images(), "sizes, and how images are read")
     tasks: dict[str, dict[str, Any] | None] | None = setting(
-        None, "task: its settings; null takes every task of the package", min_length=1
+        None, "task: its settings; null takes the paper's: sr, dn, jpeg", min_length=1
     )
     recognizers: Recognizers = setting(..., "which classifiers train and evaluate")
     processor: Processor = setting(Processor(), "the network that is trained")

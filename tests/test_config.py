@@ -69,7 +69,12 @@ def test_overrides_of_recognizers_that_are_not_used_wait_for_their_use():
         ),
         ({"images": {"crop": 64, "resize": 40}}, "images.resize: 40 px is below images.crop"),
         ({"tasks": {"srr": {}}}, "unknown task 'srr'; nearest: sr"),
-        ({"tasks": {"sr": {"factor": 3}}}, "factor: 3 is not a power of two"),
+        ({"tasks": {"sr": {"factor": 5}}}, "factor: 5 is not a product of twos and threes"),
+        ({"tasks": {"sr": {"factor": 3}}}, "32 px is not divisible by the scale of task sr, 3"),
+        ({"tasks": {"dn": {"sigma": [0.2, 0.02]}}}, r"tasks.dn.sigma: \[0.2, 0.02\] is no range"),
+        ({"tasks": {"dn": {"sigma": [0.2, 2]}}}, "tasks.dn.sigma.1: 2 should be less than"),
+        ({"tasks": {"sr": {"factor": [2, 4]}}}, "tasks.sr.factor: .* should be a valid integer"),
+        ({"tasks": {"chain": {"steps": [{"srr": {}}]}}}, "chain.steps: step 1: unknown task 'srr'"),
         ({"tasks": {"dn": {"sigma": 2}}}, "tasks.dn.sigma: 2 should be less than or equal to 1"),
         ({"objectives": {"rb": 1}}, "unknown objective 'rb'; nearest: ra"),
         ({"objectives": {"ra": -1}}, "objectives.ra: -1 should be greater than or equal to 0"),
@@ -111,6 +116,25 @@ def test_labels_that_are_missing_are_told_before_any_job(tmp_path):
     keys |= {"data": str(root), "objectives": {"ra_unsupervised": 1}}
     with pytest.raises(UserError, match="no labels, so no recognizer can be trained"):
         change(**keys)
+
+
+def test_without_tasks_the_experiment_has_the_papers():
+    assert list(change(tasks=None).tasks) == ["sr", "dn", "jpeg"]
+
+
+def test_settings_of_a_chain_are_filled_in_and_its_scale_is_the_product():
+    steps = ["blur", {"sr": {"factor": 2}}, {"dn": {"sigma": ["2e-2", 0.1]}}, {"sr": None}]
+    (chain,) = change(
+        images={"crop": 32, "resize": 40}, tasks={"chain": {"steps": steps}}
+    ).tasks.values()
+    assert chain["steps"] == [
+        {"blur": {"sigma": 1.5}},
+        {"sr": {"factor": 2}},
+        {"dn": {"sigma": [0.02, 0.1]}},
+        {"sr": {"factor": 4}},
+    ]
+    with pytest.raises(UserError, match="20 px is not divisible by the scale of task chain, 8"):
+        change(images={"crop": 20, "resize": 40}, tasks={"chain": {"steps": steps}})
 
 
 def test_analyses_do_without_a_task_that_the_experiment_lacks():

@@ -166,7 +166,7 @@ class TrainDetector(_Tree):
 class TrainThroughDetector(_Tree, Task, Objective, Network):
     """Train a processor through the losses of a fixed detector."""
 
-    task: str = setting("sr", "task by name: sr, dn, jpeg or your own")
+    task: str = setting("sr", "task by name: sr, dn, jpeg, blur, webp, chain or your own")
     detector: Path = files("detector.safetensors; it has the size of images and the classes")
     save_dir: Path = save_dir("for processor.safetensors")
     schedule: Schedule = Schedule()

@@ -35,6 +35,13 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
+class _OneOrSeveral(argparse.Action):
+    """A single word is itself, several are a list."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        setattr(namespace, self.dest, values if len(values) > 1 else values[0])
+
+
 def parse(arguments: Sequence[str]) -> tuple[str, Command]:
     """What to run ("module:function"), and its settings.
 
@@ -197,10 +204,10 @@ def _add_registry(group, path, cli: Mapping[str, Any], fields) -> None:
                 f"{_flag(flag)}: is a flag of this command and a setting of a "
                 f"{cli['registry']}; rename the setting"
             )
-        options = {"action": argparse.BooleanOptionalAction} if kind is bool else {}
-        target = group.add_argument(_flag(flag), dest=flag, help=help, **options)
-        if not options:
-            target.metavar = "VALUE"
+        options = {"action": argparse.BooleanOptionalAction}
+        if kind is not bool:
+            options = {"action": _OneOrSeveral, "nargs": "+", "metavar": "VALUE"}
+        group.add_argument(_flag(flag), dest=flag, help=help, **options)
         fields[flag] = (*path, name)
 
 

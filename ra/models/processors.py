@@ -5,6 +5,7 @@ A further architecture is one class here and its registry line.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 import torch
@@ -42,10 +43,13 @@ def build_processor(arch: str, scale: int, **sizes: object) -> nn.Module:
     return module
 
 
-def _doublings(scale: int, arch: str) -> int:
-    if scale < 1 or scale & (scale - 1):
-        raise UserError(f"{arch}: up-scaling factor {scale} is not a power of two")
-    return scale.bit_length() - 1
+def _enlargements(scale: int, arch: str) -> list[int]:
+    """The twos and threes whose product is ``scale``."""
+    powers = range(1, scale.bit_length())
+    found = [side for side in (2, 3) for power in powers if scale % side**power == 0]
+    if math.prod(found) != scale:
+        raise UserError(f"{arch}: up-scaling factor {scale} is not a product of twos and threes")
+    return found
 
 
 def _pixels(x: Tensor) -> str:
@@ -83,8 +87,9 @@ class ResidualBlock(nn.Module):
         return x + self.bn2(self.conv2(self.prelu(self.bn1(self.conv1(x)))))
 
 
-def _upsampler(channels: int, padding: Padding) -> list[nn.Module]:
-    return [_same(channels, 4 * channels, 3, padding), nn.PixelShuffle(2), nn.PReLU()]
+def _upsampler(channels: int, side: int, padding: Padding) -> list[nn.Module]:
+    wide = _same(channels, side**2 * channels, 3, padding)
+    return [wide, nn.PixelShuffle(side), nn.PReLU()]
 
 
 @PROCESSORS.register("SRResNet")
@@ -118,8 +123,8 @@ class SRResNet(nn.Module):
             self.add_module(f"block{number + 2}", ResidualBlock(channels, padding))
         after = nn.Sequential(_same(channels, channels, 3, padding), nn.PReLU())
         self.add_module(f"block{blocks + 2}", after)
-        doublings = _doublings(scale, "SRResNet")
-        up = [part for _ in range(doublings) for part in _upsampler(channels, padding)]
+        sides = _enlargements(scale, "SRResNet")
+        up = [part for side in sides for part in _upsampler(channels, side, padding)]
         last = _same(channels, 3, 9, padding)
         self.add_module(f"block{blocks + 3}", nn.Sequential(*up, _at_zero(last) if skip else last))
 
@@ -141,8 +146,8 @@ class SRDenseNet(nn.Module):
     """SRDenseNet (Tong et al., ICCV 2017) as the released script builds it; sr only.
 
     Blocks of eight conv3-ReLU layers, each with the output of all before it as input, also of
-    those in earlier blocks; a 1x1 bottleneck; one transposed convolution per factor of two; conv3
-    to RGB. The script leaves the output unbounded; here it is (tanh + 1) / 2.
+    those in earlier blocks; a 1x1 bottleneck; one transposed convolution per factor of two (or
+    three); conv3 to RGB. The script leaves the output unbounded; here it is (tanh + 1) / 2.
 
     forward: (N, 3, h, w) in [0, 1] -> (N, 3, h * scale, w * scale) in [0, 1].
 
@@ -165,8 +170,8 @@ class SRDenseNet(nn.Module):
         narrow = self.BOTTLENECK
         self.bottleneck = nn.Conv2d((1 + layers) * channels, narrow, 1)
         ups = [
-            nn.ConvTranspose2d(narrow, narrow, 4, stride=2, padding=1)
-            for _ in range(_doublings(scale, "SRDenseNet"))
+            nn.ConvTranspose2d(narrow, narrow, side + 2, stride=side, padding=1)
+            for side in _enlargements(scale, "SRDenseNet")
         ]
         self.upscale = nn.Sequential(*ups)
         self.last = nn.Conv2d(narrow, 3, 3, padding=1)

@@ -106,7 +106,9 @@ def _as_given(keys: list[int | str], given: Any) -> list[str]:
 def _names_a_type(part: int | str) -> bool:
     """Of a union pydantic adds the member that failed to the place of the fault."""
     return isinstance(part, str) and (
-        part in ("int", "float", "str", "bool") or "[" in part or part.startswith("function-")
+        part in ("int", "float", "str", "bool")
+        or "[" in part
+        or part.startswith(("function-", "constrained-"))
     )
 
 

@@ -86,7 +86,7 @@ class TrainRecognizer(Command):
 
 class Task(Settings):
     task: str | None = setting(
-        None, "task by name: sr, dn, jpeg or your own (default: the model's)"
+        None, "task by name: sr, dn, jpeg, blur, webp, chain or your own (default: the model's)"
     )
     task_settings: dict[str, Any] = sizes_of("task")
 
@@ -120,7 +120,7 @@ class Train(Command, Task, Objective, Network, Models):
     """Train a processor (and a transformer)."""
 
     source: Source
-    task: str = setting("sr", "task by name: sr, dn, jpeg or your own")
+    task: str = setting("sr", "task by name: sr, dn, jpeg, blur, webp, chain or your own")
     objective_settings: dict[str, Any] = sizes_of("objective")
     arch: str = setting("resnet18", "training recognizer, by name; A+B is an ensemble")
     recognizer: tuple[Path, ...] = files(

@@ -5,8 +5,11 @@ import pytest
 import torch
 import torchvision
 from helpers import write_images
+from PIL import Image
 
 from ra.cli import main
+from ra.models.checkpoints import read_header, save_model
+from ra.models.recognizers import build_recognizer
 
 
 def call(*arguments):
@@ -39,6 +42,15 @@ def test_help_explains_every_flag(name, capsys):
         (
             ["train", "--l", "0", "--precision", "fp8"],
             "--precision: 'fp8' should be 'fp32' or 'bf16'",
+        ),
+        (
+            ["train", "--task", "dn", "--sigma", "0.2", "0.02"],
+            "--sigma: [0.2, 0.02] is no range; write [low, high], the lower number first",
+        ),
+        (["train", "--factor", "2", "4"], "--factor: ['2', '4'] should be a valid integer"),
+        (
+            ["train", "--task", "chain", "--steps", "dn", "jpeg: {qualty: 3}"],
+            "--steps: step 2: qualty: task jpeg has no such setting; it has quality",
         ),
         (["train-recognizer", "--arch", "resnet81"], "unknown recognizer 'resnet81'"),
         (["evaluate", "--task", "sr"], "--model-sr: needed"),
@@ -104,6 +116,29 @@ def test_the_released_command_line_trains_and_judges(imagenet, tmp_path, mode):
     assert call("evaluate", *judged, "--recognizers", "resnet18", *small) == 0
     tidy = pd.read_csv(out / "evaluation.csv")
     assert set(tidy.metric) >= {"top1", "psnr"} and (tidy.n == 2).all()
+
+
+def test_ranges_and_chains_are_stored_with_the_model_and_evaluated(prepared, tmp_path):
+    steps = ["blur: {sigma: [0.2, 2]}", "sr: {factor: 2}", "dn: {sigma: [0.02, 0.1]}", "jpeg"]
+    small = ["--epochs", 1, "--channels", 4, "--blocks", 1, "--device", "cpu", "--threads", 1]
+    words = ["--data", prepared, "--mode", "plain", *small, "--save-dir", tmp_path]
+    assert call("train", *words, "--task", "chain", "--steps", *steps) == 0
+    model = tmp_path / "processor.safetensors"
+    header = read_header(model)
+    stored = [{"blur": {"sigma": [0.2, 2]}}, {"sr": {"factor": 2}}, {"dn": {"sigma": [0.02, 0.1]}}]
+    assert header["task_settings"] == {"steps": [*stored, {"jpeg": {"quality": 10}}]}
+    assert header["network"]["scale"] == 2
+    header = {"kind": "recognizer", "arch": "mobilenet_v3_small", "classes": ["a", "b", "c"]}
+    save_model(tmp_path / "r.safetensors", build_recognizer(header["arch"], 3), header)
+    judged = ["--data", prepared, "--model-sr", model, "--recognizers", tmp_path / "r.safetensors"]
+    psnr = []
+    for more in ([], ["--steps", "sr: {factor: 2}"]):
+        assert call("evaluate", *judged, "--device", "cpu", "--threads", 1, *more) == 0
+        psnr.append(pd.read_csv(tmp_path / "images.csv").psnr.mean())
+    assert psnr[0] != psnr[1]  # the stored steps, then those of the flag
+    Image.new("RGB", (10, 6)).save(tmp_path / "in.png")
+    assert call("process", "--model", tmp_path, tmp_path / "in.png", tmp_path / "out.png") == 0
+    assert Image.open(tmp_path / "out.png").size == (20, 12)
 
 
 def test_table_alone(tmp_path, prepared, capsys):

@@ -82,7 +82,8 @@ def test_labels_follow_the_sorted_class_names(prepared):
 
 
 def batches(prepared, workers=0, start=0, rank=0, world=1):
-    crops = Crops(open_split(prepared, "train"), build_task("dn"))
+    steps = [{"blur": {"sigma": [0.2, 2]}}, {"dn": {"sigma": [0.02, 0.2]}}]
+    crops = Crops(open_split(prepared, "train"), build_task("chain", steps=steps))
     keys = TrainingKeys(len(crops), 5, 2, seed=3, start=start, rank=rank, world=world)
     return list(loader(crops, keys, workers, CPU))
 

@@ -15,6 +15,9 @@ from ra.models.processors import build_processor
         ("SRResNet", 4, {"channels": 4, "blocks": 2}),
         ("SRResNet", 1, {}),
         ("SRResNet", 2, {"channels": 4, "blocks": 1, "skip": True, "padding": "reflect"}),
+        ("SRResNet", 3, {"channels": 4, "blocks": 1}),
+        ("SRResNet", 6, {"channels": 4, "blocks": 1, "skip": True}),
+        ("SRDenseNet", 3, {"channels": 2, "blocks": 1}),
         ("SRDenseNet", 4, {"channels": 2, "blocks": 2}),
         ("SRDenseNet", 2, {"channels": 2, "blocks": 1}),
         ("pix2pix", 1, {"channels": 4, "blocks": 1}),
@@ -34,6 +37,15 @@ def test_srresnet_is_the_papers_by_count():
     upsampler = 9 * 64 * 256 + 256 + 1
     wanted = (conv9 + 64 + 1) + 5 * block + (9 * 64 * 64 + 64 + 1) + 2 * upsampler + conv9 + 3
     assert sum(p.numel() for p in build_processor("SRResNet", 4).parameters()) == wanted
+
+
+def test_a_factor_of_three_is_one_pixel_shuffle():
+    shuffles = [
+        part.upscale_factor
+        for part in build_processor("SRResNet", 3).modules()
+        if isinstance(part, torch.nn.PixelShuffle)
+    ]
+    assert shuffles == [3]
 
 
 def test_residual_begins_as_the_identity_and_learns():
@@ -61,7 +73,7 @@ def test_pix2pix_has_six_blocks_between_two_strided_stages():
         (("pix2pix", 4, {}), "pix2pix does not up-scale"),
         (("residual", 2, {}), "residual does not up-scale"),
         (("SRDenseNet", 1, {}), "SRDenseNet only up-scales"),
-        (("SRResNet", 3, {}), "factor 3 is not a power of two"),
+        (("SRResNet", 5, {}), "factor 5 is not a product of twos and threes"),
         (
             ("SRResNet", 4, {"chanels": 3}),
             "SRResNet: chanels: architecture SRResNet has no such setting; it has channels",

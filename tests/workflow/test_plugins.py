@@ -2,6 +2,7 @@
 
 import html
 import re
+import shlex
 
 import pytest
 import yaml
@@ -43,6 +44,9 @@ def sharpness(output, target, radius: int = 2):
 """
 
 
+SIGMA = {"sigma": [0.02, 0.2]}
+
+
 @pytest.fixture
 def place(tmp_path):
     """The default experiment with a user's task and objectives, whose file has an odd name."""
@@ -51,7 +55,7 @@ def place(tmp_path):
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     config |= {
         "plugins": ["my {x} files/it's.py"],
-        "tasks": {"salt": {"share": 0.05}},
+        "tasks": {"salt": {"share": 0.05}, "chain": {"steps": ["salt", {"dn": SIGMA}]}},
         "metrics": {"psnr": {}, "sharpness": {"radius": 3}, "lpips": {"backbone": "vgg"}},
         "objectives": {"careful": {"lambda": [0.01, 0.1], "gentle": False}, "blind": 0},
     }
@@ -59,15 +63,20 @@ def place(tmp_path):
     return tmp_path
 
 
-def test_an_objective_gets_what_it_needs_and_a_class_its_settings(place):
+def test_objectives_get_what_they_need_and_classes_and_chains_their_settings(place):
     run = snakemake(place, "--dry-run", "-p")
     said = run.stdout + run.stderr
     jobs = planned(run)
-    assert (jobs["train"], jobs["train_with_transformer"]) == (1, 2)
+    assert (jobs["train"], jobs["train_with_transformer"]) == (2, 4)
     assert "results/embedded/salt/careful/l0.01/resnet18/seed0/transformer.safetensors" in said
     assert "results/embedded/salt/blind/l0/none/seed0/processor.safetensors" in said
-    commands = re.findall(r"ra train --.*", said)
-    assert len(commands) == 3
+    every = re.findall(r"ra train --.*", said)
+    commands = [command for command in every if "--task salt" in command]
+    assert len(commands) == 3 and len(every) == 6
+    words = shlex.split(next(command for command in every if "--task chain" in command))
+    first = words.index("--steps") + 1
+    steps = [yaml.safe_load(word) for word in words[first : first + 2]]
+    assert steps == [{"salt": {"share": 0.1}}, {"dn": SIGMA}] and words[first + 2][:2] == "--"
     plugin = "--plugins 'my {x} files/it'\"'\"'s.py'"
     assert all("--task salt --share 0.05 " in c and plugin in c for c in commands)
     careful = [c for c in commands if "--mode careful" in c]

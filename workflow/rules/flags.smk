@@ -1,4 +1,5 @@
 # Flags of the `ra` command, and what a job needs of its machine. Every value is quoted.
+import json
 import shlex
 
 
@@ -10,7 +11,8 @@ def flags(settings):
         if isinstance(value, bool):
             key, values = key if value else f"no_{key}", []
         if value is not None:
-            words += [f"--{key.replace('_', '-')}", *(shlex.quote(str(v)) for v in values)]
+            texts = [json.dumps(v) if isinstance(v, dict) else str(v) for v in values]
+            words += [f"--{key.replace('_', '-')}", *map(shlex.quote, texts)]
     return " ".join(words)
 
 
