@@ -49,6 +49,8 @@ class Config:
     measure_settings: dict[str, Any]
     runtime: dict[str, Any]
     tracking: dict[str, Any]
+    protocol: str
+    clusters: str
     paper: bool
     analysis: dict[str, Any]
 
@@ -138,6 +140,8 @@ def _typed(e: Experiment) -> Config:
         measure_settings=_measures(e),
         runtime=e.runtime.model_dump(),
         tracking=e.tracking.model_dump(),
+        protocol=e.protocol,
+        clusters=e.clusters,
         paper=e.paper,
         analysis=e.analysis.model_dump(by_alias=True),
     )

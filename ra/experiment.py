@@ -10,8 +10,10 @@ from pydantic import AfterValidator, Field
 from ra.analysis.settings import Analysis
 from ra.settings.base import Float, Int, Settings, setting
 from ra.settings.shared import (
+    CLUSTERS_HELP,
     METRICS,
     METRICS_HELP,
+    PROTOCOL_HELP,
     SCRATCH,
     Architecture,
     Images,
@@ -111,6 +113,7 @@ class Experiment(Settings):
     metrics: Names | dict[str, dict[str, Any]] = setting(
         METRICS, f"{METRICS_HELP}; or a mapping from measures to their settings"
     )
+    protocol: Literal["ra", "released"] = setting("ra", PROTOCOL_HELP)
     objectives: dict[str, Lambdas | dict[str, Any]] = setting(
         ...,
         "objective: lambda, the weight of the recognition loss, or a list of lambdas; plain takes "
@@ -119,6 +122,7 @@ class Experiment(Settings):
     )
     runtime: ExperimentRuntime = setting(ExperimentRuntime(), "where jobs run")
     tracking: Tracking = setting(Tracking(), "MLflow")
+    clusters: Literal["none", "folder"] = setting("none", CLUSTERS_HELP)
     paper: bool = setting(False, "print the paper's figures and the difference beside ours")
     analysis: Analysis = setting(
         Analysis(), "`snakemake analysis`, outside the default target; docs/analysis.md"

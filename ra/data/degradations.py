@@ -249,12 +249,13 @@ def build_task(name: str, **settings: Any) -> Any:
     return TASKS.build(name, settings)
 
 
-def no_processing(degraded: Tensor, scale: int) -> Tensor:
+def no_processing(degraded: Tensor, scale: int, rounded: bool = False) -> Tensor:
     """The 'no processing' row: the degraded image itself, bicubically up-sampled for sr.
 
     Args:
         degraded: float (N, 3, h, w) in [0, 1].
         scale: up-scaling factor; 1 returns ``degraded``.
+        rounded: up-sample 8-bit pixels, as PIL does it for the released script.
 
     Returns:
         float (N, 3, h * scale, w * scale) in [0, 1].
@@ -262,4 +263,8 @@ def no_processing(degraded: Tensor, scale: int) -> Tensor:
     if scale == 1:
         return degraded
     size = [side * scale for side in degraded.shape[-2:]]
+    if rounded:
+        pixels = degraded.mul(255).round().to("cpu", torch.uint8)  # CUDA cannot resize uint8
+        larger = F.interpolate(pixels, size=size, mode="bicubic", antialias=True)
+        return larger.to(degraded.device).float().div_(255)
     return F.interpolate(degraded, size=size, mode="bicubic", antialias=True).clamp_(0, 1)

@@ -54,6 +54,7 @@ def evaluate(
     name: str = "evaluate",
     measures: Mapping[str, quality.Measure] | None = None,
     labels: bool = True,
+    rounded: bool = False,
 ) -> Evaluation:
     """Evaluate a processor with every recognizer; it processes each image once.
 
@@ -68,6 +69,7 @@ def evaluate(
         name: of the job, on its progress line.
         measures: of image quality, by name; None takes the default ones.
         labels: the images have labels.
+        rounded: round what "No Processing" gives to 8 bits, as the released script does.
     """
     for model in (processor, transformer, *recognizers.values()):
         if model is not None:
@@ -79,7 +81,8 @@ def evaluate(
     for batch in Progress(ahead(batches), len(batches), name=name, unit="batch"):
         batch = batch.to(device)
         with autocast(device, precision):
-            output = processor(batch.input) if processor else no_processing(batch.input, scale)
+            given = batch.input
+            output = processor(given) if processor else no_processing(given, scale, rounded)
             output = output.float()
             seen = transformer(output) if transformer else output
             logits = {r: network(seen).float() for r, network in recognizers.items()}
@@ -127,7 +130,8 @@ def summarise(images: pd.DataFrame, identity: dict[str, object]) -> pd.DataFrame
     for column in images.columns.drop(["index", "label"]):
         recognizer, _, metric = column.rpartition(":")
         if metric not in ("prediction", "clean"):
-            statistics = accuracy if metric in HITS else mean
+            known = vars(quality.MEASURES.get(metric)) if metric in quality.MEASURES else {}
+            statistics = accuracy if metric in HITS else known.get("average", mean)
             rows.append(
                 {**identity, "evaluation_r": recognizer or NO_RECOGNIZER, "metric": metric}
                 | statistics(images[column])

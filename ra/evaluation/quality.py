@@ -3,6 +3,7 @@ in a user's file."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,17 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from ra.errors import UserError, first_line, one_line
+from ra.evaluation.statistics import mean
 from ra.registry import Registry
 
 if TYPE_CHECKING:  # a table needs no torch
+    import pandas as pd
     from torch import Tensor
 
 MEASURES = Registry("measure", given=("output", "target"))
-DEFAULT = ("psnr", "ssim", "image_loss")
+DEFAULT = ("psnr", "pooled_psnr", "ssim", "image_loss")
 Measure = Callable[["Tensor", "Tensor"], "Tensor"]
 BACKBONES = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 Backbone = Annotated[Literal["alex", "vgg", "squeeze"], Field(description="network of LPIPS")]
 Frame = Annotated[int, Field(ge=0, description="pixels left out along each side of an image")]
+Padded = Annotated[bool, Field(description="SSIM with zeros beyond the border, not mirrored")]
 
 
 def measure(
@@ -30,6 +34,7 @@ def measure(
     title: str = "",
     in_tables: bool = True,
     fetch: Callable[..., Any] | None = None,
+    average: Callable[[pd.Series], dict[str, float]] = mean,
 ) -> Callable[[Measure], Measure]:
     """Decorator: register a function as the measure ``name``.
 
@@ -41,11 +46,12 @@ def measure(
         unit: such as ``dB``; ``1`` for a number without unit.
         title: heading of its column in tables; by default the name.
         in_tables: whether it is a column of the image-quality table.
+        average: values of all images -> value, low, high (95 % interval) and n.
         fetch: downloads what the measure needs, given its settings; ``ra fetch-weights`` calls it.
     """
 
     def add(function: Measure) -> Measure:
-        shown = {"title": title or name, "in_tables": in_tables, "fetch": fetch}
+        shown = {"title": title or name, "in_tables": in_tables, "average": average, "fetch": fetch}
         vars(function).update(unit=unit, higher_is_better=higher_is_better, **shown)
         return MEASURES.register(name)(function)
 
@@ -63,13 +69,38 @@ def psnr(output: Tensor, target: Tensor) -> Tensor:
     return peak_signal_noise_ratio(output.clamp(0, 1), target, **options).clamp(max=100)
 
 
+def mean_in_mse(decibels: pd.Series) -> dict[str, float]:
+    """PSNR of the mean MSE of all images, its interval (normal in the MSE) and n."""
+    errors = mean(10 ** (-decibels / 10))
+    worst, best = errors["high"], max(errors["low"], 1e-10)
+    value, low, high = (-10 * math.log10(error) for error in (errors["value"], worst, best))
+    return {"value": value, "low": low, "high": high, "n": errors["n"]}
+
+
+@measure("pooled_psnr", "dB", True, title="PSNR of mean MSE (dB)", average=mean_in_mse)
+def pooled_psnr(output: Tensor, target: Tensor) -> Tensor:
+    """As ``psnr``, but averaged as MSE: flat images, whose PSNR is high, count for no more."""
+    return psnr(output, target)
+
+
 @measure("ssim", unit="1", higher_is_better=True, title="SSIM")
-def ssim(output: Tensor, target: Tensor) -> Tensor:
-    """SSIM (Wang et al. 2004): Gaussian window of 11 pixels, sigma 1.5, without the border."""
+def ssim(output: Tensor, target: Tensor, padded: Padded = False) -> Tensor:
+    """SSIM (Wang et al. 2004): Gaussian window of 11 pixels, sigma 1.5; images are mirrored at the
+    border.
+
+    Args:
+        padded: zeros lie beyond the border instead, as in the released script.
+    """
+    from torch.nn.functional import pad
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     similarity: Any = structural_similarity_index_measure  # a pair with other options
-    return similarity(output.clamp(0, 1), target, data_range=1.0, reduction="none")
+    options: dict[str, Any] = {"data_range": 1.0, "reduction": "none"}
+    if not padded:
+        return similarity(output.clamp(0, 1), target, **options)
+    images = [pad(image, [5] * 4) for image in (output.clamp(0, 1), target)]
+    _, whole = similarity(*images, **options, return_full_image=True)
+    return whole[..., 5:-5, 5:-5].mean(dim=(1, 2, 3))
 
 
 @measure("image_loss", unit="MSE", higher_is_better=False, in_tables=False)

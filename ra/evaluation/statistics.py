@@ -74,6 +74,25 @@ def compare(ours: Sequence[int], theirs: Sequence[int]) -> dict[str, float]:
     return {**{name: 100 * value for name, value in values.items()}, "p": p, "n": n}
 
 
+def compare_clusters(
+    ours: Sequence[int], theirs: Sequence[int], clusters: Sequence[object]
+) -> dict[str, float]:
+    """As ``compare`` where images of one cluster are alike: what holds for further clusters.
+
+    Returns:
+        low, high (Student's interval of the delete-a-cluster jackknife, percentage points), p and
+        n, the number of clusters; NaN where there is one.
+    """
+    differences = np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float)
+    _, cluster = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    sums, sizes = np.bincount(cluster, differences), np.bincount(cluster)
+    if len(sizes) < 2:
+        return {"low": np.nan, "high": np.nan, "p": np.nan, "n": len(sizes)}
+    left = (sums.sum() - sums) / (sizes.sum() - sizes)
+    found = jackknife(100 * np.concatenate([[differences.mean()], left]))
+    return {"low": found["low"], "high": found["high"], "p": found["p"], "n": len(sizes)}
+
+
 def paired_interval(only_ours: int, only_theirs: int, n: int) -> tuple[float, float]:
     """Tango's score interval of the difference of two proportions of the same ``n`` images.
 

@@ -40,7 +40,9 @@ def evaluate_processor(o: Evaluate) -> None:
     given = {**header.get("task_settings", {}), **o.task_settings}
     task = build_task(name, **TASKS.check(name, given, "--"))
     split = open_split(**dict(o.source), split="val")
-    measures = build_measures(o.metrics, o.measure_settings)
+    released = o.protocol == "released"
+    padded = {"padded": True} if released and "ssim" in o.metrics else {}
+    measures = build_measures(o.metrics, padded | o.measure_settings)
     recognizers = named_recognizers(o.recognizers, split.info)
     identity = {
         "dataset": split.info.name,
@@ -67,7 +69,7 @@ def evaluate_processor(o: Evaluate) -> None:
         files = (model, o.model_transformer)
         processor, transformer = (load_processor(path) if path else None for path in files)
         more: dict[str, Any] = {"name": settings["name"], "measures": measures}
-        more["labels"] = bool(split.info.classes)
+        more |= {"labels": bool(split.info.classes), "rounded": released}
         precision = o.runtime.precision
         result = evaluate(
             processor, transformer, recognizers, batches, task.scale, where, precision, **more

@@ -12,7 +12,7 @@ def table(o: Table) -> None:
     if o.significance:
         from ra.reporting.significance import write_significance
 
-        write_significance(o.evaluations, o.save_dir)
+        write_significance(o.evaluations, o.save_dir, o.clusters)
 
 
 def transfer_matrix(o: TransferMatrix) -> None:

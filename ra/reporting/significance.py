@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from ra.errors import UserError
-from ra.evaluation.statistics import compare, holm, over_seeds
+from ra.evaluation.statistics import compare, compare_clusters, holm, over_seeds
 from ra.files import write_csv, write_text
 from ra.reporting import names
 from ra.reporting.names import NO_PROCESSING, PLAIN
@@ -48,20 +48,33 @@ def recognizers_in(images: pd.DataFrame) -> list[str]:
     return [name.removesuffix(":top1") for name in images.columns if name.endswith(":top1")]
 
 
-def compare_answers(ours: pd.DataFrame, theirs: pd.DataFrame, what: str) -> dict[str, dict]:
-    """The result of ``compare`` for each recognizer in both."""
+def compare_answers(
+    ours: pd.DataFrame, theirs: pd.DataFrame, what: str, clusters: str = "none"
+) -> dict[str, dict]:
+    """The result of ``compare`` for each recognizer in both.
+
+    Args:
+        clusters: ``folder`` adds that of ``compare_clusters``, with keys such as p_folder.
+    """
     if list(ours["path"]) != list(theirs["path"]):
         raise UserError(f"{what}: not answers to the same images; evaluate both on one data set")
     common = {r: f"{r}:top1" for r in recognizers_in(ours) if f"{r}:top1" in theirs}
-    return {r: compare(ours[column], theirs[column]) for r, column in common.items()}
+    found = {r: compare(ours[column], theirs[column]) for r, column in common.items()}
+    if clusters == "folder":
+        folders = ours["path"].str.rpartition("/")[0]
+        for r, column in common.items():
+            more = compare_clusters(ours[column], theirs[column], folders)
+            found[r] |= {f"{name}_folder": value for name, value in more.items()}
+    return found
 
 
-def significance(evaluations: Sequence[Path]) -> pd.DataFrame:
+def significance(evaluations: Sequence[Path], clusters: str = "none") -> pd.DataFrame:
     """Every processor against the plain one of its task and seed, for every recognizer.
 
     Returns:
         Columns task, p_model, lambda, training_r, seed, evaluation_r, difference (percentage
-        points of top-1), low, high, p, n (images), p_holm (adjusted over the rows of one seed).
+        points of top-1), low, high, p, n (images), p_holm (adjusted over the rows of one seed);
+        with ``clusters`` "folder" the same again over folders, as low_folder and so on.
         Where there are several seeds, rows with seed "all" hold their mean, its t interval and
         the p of a t test over seeds.
     """
@@ -76,28 +89,38 @@ def significance(evaluations: Sequence[Path]) -> pd.DataFrame:
         for other, identity in identities.items():
             if own["p_model"] in (PLAIN, NO_PROCESSING) or not against.items() <= identity.items():
                 continue
-            found = compare_answers(answers(path), answers(other), what)
+            found = compare_answers(answers(path), answers(other), what, clusters)
             rows += [{**named, "evaluation_r": r, **result} for r, result in found.items()]
     columns = [*P_MODEL, "seed", "evaluation_r", "difference", "low", "high", "p", "n"]
+    if clusters == "folder":
+        columns += ["low_folder", "high_folder", "p_folder", "n_folder"]
     table = pd.DataFrame(rows, columns=columns)
     table = pd.concat([table, *_means(table)], ignore_index=True)
-    families = table.groupby("seed", sort=False)["p"]
-    return table.assign(p_holm=families.transform(holm) if rows else None)
+    for p in [name for name in ("p", "p_folder") if name in table]:
+        families = table.groupby("seed", sort=False)[p]
+        table[p.replace("p", "p_holm", 1)] = families.transform(holm) if rows else None
+    return table
 
 
 def _means(table: pd.DataFrame) -> list[pd.DataFrame]:
     """Rows over all seeds, where there are several."""
+    over_folders = {name: float("nan") for name in table if name.endswith("_folder")}
     rows = [
-        {**group.iloc[0], "seed": ALL_SEEDS, **over_seeds(group.difference.tolist())}
+        {
+            **group.iloc[0],
+            **over_folders,
+            "seed": ALL_SEEDS,
+            **over_seeds(group.difference.tolist()),
+        }
         for _, group in table.groupby([*P_MODEL, "evaluation_r"], sort=False)
         if len(group) > 1
     ]
     return [pd.DataFrame(rows)] if rows else []
 
 
-def write_significance(evaluations: Sequence[Path], out: Path) -> None:
+def write_significance(evaluations: Sequence[Path], out: Path, clusters: str = "none") -> None:
     """significance.csv with every digit; significance.md and .tex rounded."""
-    table = significance(evaluations)
+    table = significance(evaluations, clusters)
     write_csv(out / "significance.csv", table)
     rounded = readable(table)
     write_markdown(rounded, out / "significance.md")
@@ -110,6 +133,11 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     seeds = {"Seed": table.seed} if table.seed.nunique() > 1 else {}
     numbers = zip(table.difference, table.low, table.high, strict=True)
     shown = [f"{d:+.1f} [{low:+.1f}, {high:+.1f}]" for d, low, high in numbers]
+    folders = {}
+    if "p_folder" in table:
+        ends = zip(table.low_folder, table.high_folder, strict=True)
+        limits = ["" if low != low else f"[{low:+.1f}, {high:+.1f}]" for low, high in ends]
+        folders = {"over folders": limits, "p (Holm) over folders": _rounded(table.p_holm_folder)}
     return pd.DataFrame(
         {
             "Task": table.task.map(names.task_title),
@@ -118,8 +146,13 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             "R": table.evaluation_r.map(names.recognizer_title),
             **seeds,
             "Top-1 difference, points [95 %]": pd.Series(shown, table.index, dtype=object),
-            "p": table.p.map("{:.2g}".format),
-            "p (Holm)": table.p_holm.map("{:.2g}".format),
+            "p": _rounded(table.p),
+            "p (Holm)": _rounded(table.p_holm),
             "n": table.n,
+            **folders,
         }
     )
+
+
+def _rounded(p: pd.Series) -> pd.Series:
+    return p.map(lambda value: "" if value != value else f"{value:.2g}")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from ra.settings.base import Float, Int, Settings, setting
 from ra.settings.shared import (
+    CLUSTERS_HELP,
     METRICS,
     METRICS_HELP,
     PAPER_RECOGNIZERS,
     PAPER_WEIGHTS,
+    PROTOCOL_HELP,
     SCRATCH,
     Images,
     Machine,
@@ -159,6 +161,7 @@ class Evaluate(Command, Task, Models):
     recognizers: tuple[str, ...] = setting(PAPER_RECOGNIZERS, RECOGNIZERS, metavar="NAME")
     metrics: tuple[str, ...] = setting(METRICS, METRICS_HELP, metavar="NAME")
     measure_settings: dict[str, Any] = sizes_of("measure")
+    protocol: Literal["ra", "released"] = setting("ra", PROTOCOL_HELP)
     save_dir: Path | None = setting(
         None,
         "for evaluation.csv, images.csv and pictures (default: beside the model)",
@@ -185,6 +188,7 @@ class Table(Evaluations):
         "also write significance.csv: every processor against the plain one, paired tests over "
         "the answers in images.csv",
     )
+    clusters: Literal["none", "folder"] = setting("none", CLUSTERS_HELP)
     save_dir: Path = save_dir(
         "for TASK.csv, quality.csv and all.csv, each table also as Markdown and LaTeX"
     )

@@ -13,7 +13,15 @@ from ra.settings.base import Float, Int, Settings, setting
 PAPER_RECOGNIZERS = ("resnet18", "resnet50", "resnet101", "densenet121", "vgg16_bn")
 PAPER_WEIGHTS = "IMAGENET1K_V1"  # torchvision's weights when the paper was written
 SCRATCH = "scratch"
-METRICS = ("psnr", "ssim", "image_loss")
+METRICS = ("psnr", "pooled_psnr", "ssim", "image_loss")
+PROTOCOL_HELP = (
+    'released: SSIM with zeros beyond the border, "No Processing" rounded to 8 bits, as in the '
+    "paper's script; ra: SSIM mirrored at the border, no rounding"
+)
+CLUSTERS_HELP = (
+    "folder: images of one folder (a photograph's tiles, a camera, a video) are no independent "
+    "sample, so significance.csv also has intervals and tests over folders; none: only over images"
+)
 METRICS_HELP = "measures of image quality, the package's or your own"
 
 

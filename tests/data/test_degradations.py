@@ -202,6 +202,15 @@ def test_no_processing_returns_to_the_targets_size():
     assert no_processing(degraded, 1) is degraded
 
 
+def test_rounded_no_processing_is_pils():
+    pixels = torch.randint(0, 256, (1, 3, 12, 10), dtype=torch.uint8)
+    found = no_processing(pixels.float() / 255, 4, rounded=True)
+    image = Image.fromarray(pixels[0].permute(1, 2, 0).numpy())
+    wanted = np.asarray(image.resize((40, 48), Image.Resampling.BICUBIC), dtype=np.float32)
+    assert (255 * found[0].permute(1, 2, 0) - torch.from_numpy(wanted)).abs().max() <= 1.001
+    assert torch.equal((found * 255).round() / 255, found)
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [

@@ -75,7 +75,12 @@ def test_strips_are_input_output_target(batches):
 def test_the_summary_is_tidy(batches):
     images = evaluate(None, None, {"a": Counting()}, batches, 1, CPU).images
     tidy = summarise(images, {"task": "dn", "p_model": "no_processing"})
-    assert set(tidy[tidy.evaluation_r == "none"].metric) == {"psnr", "ssim", "image_loss"}
+    assert set(tidy[tidy.evaluation_r == "none"].metric) == {
+        "psnr",
+        "pooled_psnr",
+        "ssim",
+        "image_loss",
+    }
     assert set(tidy[tidy.evaluation_r == "a"].metric) == {"top1", "top5", "recognition_loss"}
     assert (tidy.n == 8).all() and (tidy.task == "dn").all()
 

@@ -1,13 +1,16 @@
 """Measures against hand-computed cases, scikit-image and torchmetrics."""
 
 import json
+import math
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch.nn.functional import conv2d
 from torchmetrics.functional.image import (
     deep_image_structure_and_texture_similarity,
     learned_perceptual_image_patch_similarity,
@@ -147,3 +150,33 @@ def test_dists_is_torchmetrics(monkeypatch):
         wanted = deep_image_structure_and_texture_similarity(output[:count], target[:count])
         assert found.tolist() == pytest.approx(wanted.reshape(-1).tolist(), rel=1e-4)
         assert (found > 0).all()
+
+
+def test_padded_ssim_is_that_of_an_image_in_zeros():
+    generator = torch.Generator().manual_seed(0)
+    target = torch.rand(1, 1, 24, 24, generator=generator)
+    output = (0.7 * target + 0.2 * torch.rand(1, 1, 24, 24, generator=generator)).clamp(0, 1)
+    line = torch.exp(-((torch.arange(11) - 5.0) ** 2) / (2 * 1.5**2))
+    window = (line[:, None] * line / line.sum() ** 2)[None, None]
+
+    def blur(x):
+        return conv2d(x, window, padding=5)
+
+    mean_x, mean_y = blur(output), blur(target)
+    var_x, var_y = blur(output**2) - mean_x**2, blur(target**2) - mean_y**2
+    both = blur(output * target) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    map_ = (2 * mean_x * mean_y + c1) * (2 * both + c2)
+    map_ /= (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
+    measures = build_measures(["ssim"], {"padded": True})
+    assert image_quality(output, target, measures)["ssim"].item() == pytest.approx(
+        map_.mean().item(), abs=1e-5
+    )
+    assert image_quality(output, target)["ssim"].item() != pytest.approx(map_.mean().item())
+
+
+def test_pooled_psnr_is_that_of_all_pixels():
+    decibels = pd.Series([20.0, 40.0])
+    found = MEASURES.get("pooled_psnr").average(decibels)
+    assert found["value"] == pytest.approx(-10 * math.log10((1e-2 + 1e-4) / 2))
+    assert found["low"] < found["value"] < found["high"] and found["n"] == 2

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.optimize import minimize_scalar
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_1samp
 
 from ra.evaluation.statistics import (
     NORMAL,
     accuracy,
     compare,
+    compare_clusters,
     holm,
     mcnemar,
     mean,
@@ -89,15 +90,6 @@ def test_five_against_none_is_no_certain_gain():
     assert found["p"] == 0.0625 and found["low"] == 0 and found["high"] > found["difference"]
 
 
-@pytest.mark.parametrize(("shares", "n"), [((0.02, 0.01), 400), ((0.15, 0.1), 60)])
-def test_the_paired_interval_covers_its_difference(shares, n):
-    truth = 100 * (shares[0] - shares[1])
-    drawn = np.random.default_rng(0).multinomial(n, [*shares, 1 - sum(shares)], size=400)
-    found = [compare(*answers(ours, theirs, both)) for ours, theirs, both in drawn]
-    covered = np.mean([one["low"] <= truth <= one["high"] for one in found])
-    assert 0.93 <= covered <= 0.99
-
-
 def test_equal_answers_differ_by_nothing():
     result = compare([1, 0, 1], [1, 0, 1])
     assert (result["difference"], result["p"], result["n"]) == (0, 1, 3)
@@ -165,3 +157,16 @@ def test_rank_correlation_lies_in_its_interval():
     b = a + 5 * np.random.default_rng(0).standard_normal(30)
     found = rank_correlation(a, b, seed=0)
     assert 0.5 < found["low"] < found["value"] < found["high"] <= 1
+
+
+def test_over_clusters_of_one_image_the_interval_is_students():
+    ours, theirs = np.array([1, 1, 1, 0, 1, 0]), np.array([0, 1, 0, 0, 0, 1])
+    found = compare_clusters(ours, theirs, list("abcdef"))
+    low, high = ttest_1samp(100.0 * (ours - theirs), 0).confidence_interval()
+    assert (found["low"], found["high"]) == pytest.approx((low, high))
+    assert found["n"] == 6
+
+
+def test_one_cluster_has_no_spread():
+    found = compare_clusters([1, 0, 1], [0, 0, 1], ["a"] * 3)
+    assert found["n"] == 1 and all(math.isnan(found[name]) for name in ("low", "high", "p"))

@@ -116,3 +116,27 @@ def test_columns_that_no_test_needs_are_not_read(evaluations):
     assert list(read_answers(evaluations[1])) == [
         *("index", "label", "psnr", "ssim", "r18:top1", "other:top1", "path")
     ]
+
+
+def test_over_folders_each_comparison_is_tested_again(tmp_path):
+    paths = [f"val/{'ab'[i > 4]}/{i}.png" for i in range(10)]
+    found = [evaluation(tmp_path / name, name, hits, paths=paths) for name, hits in HITS.items()]
+    table = significance(found, clusters="folder")
+    first = table.iloc[0]
+    # +80 points in one folder, 0 in the other: two folders show nothing.
+    assert (first.difference, first.n_folder) == (40, 2)
+    assert first.low_folder < 0 < first.high_folder and first.p_holm_folder == 1
+    assert "[-468.2, +548.2]" in readable(table)["over folders"].iloc[0]
+    assert "p_folder" not in significance(found)
+
+
+def test_means_over_seeds_have_no_interval_over_folders(tmp_path):
+    found = [
+        evaluation(
+            tmp_path / f"{name}{seed}", name, hits, seed, paths=[f"{i}/x" for i in range(10)]
+        )
+        for seed in (0, 1)
+        for name, hits in (("plain", HITS["plain"]), ("ra", HITS["ra"]))
+    ]
+    last = readable(significance(found, clusters="folder")).iloc[-1]
+    assert last["Seed"] == "all" and last["over folders"] == ""

@@ -17,6 +17,7 @@ rule evaluate:
         task=task_flags,
         models=model_flags,
         measures=MEASURED,
+        protocol=CONFIG.protocol,
         arithmetic=ARITHMETIC,
         save=subpath(output.table, parent=True),
     message:
@@ -24,6 +25,7 @@ rule evaluate:
     shell:
         "ra evaluate --data {params.data:q} --task {wildcards.task} {params.task}"
         " {params.models} --recognizers {input.recognizers:q} {params.measures}"
+        " --protocol {params.protocol}"
         " {params.arithmetic} {resources.machine} {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
 
 

@@ -26,12 +26,14 @@ rule table:
         **WRITING,
     params:
         recognizers=flags({"recognizers": CONFIG.evaluate_recognizers}),
+        clusters=CONFIG.clusters,
         paper="--paper" if CONFIG.paper else "",
         save=subpath(output.tidy, parent=True),
     message:
         "write the tables: {output.tidy}"
     shell:
-        "ra table {params.recognizers} --significance {params.paper}"
+        "ra table {params.recognizers} --significance --clusters {params.clusters}"
+        " {params.paper}"
         " --evaluations {input.evaluations:q} {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchmetrics.detection import MeanAveragePrecision
 
-from ra.analysis.dense.average_precision import _class_precision, coco_map, voc_map
+from ra.analysis.dense.average_precision import coco_map, voc_map
 from ra.evaluation.statistics import jackknife, leave_out, resamples
 
 BOX, FAR = [0.0, 0.0, 10.0, 10.0], [50.0, 50.0, 60.0, 60.0]
@@ -144,27 +144,3 @@ def test_a_difference_is_paired(scenes):
 
 def interval(values) -> list[float]:
     return [jackknife(values)[end] for end in ("low", "high")]
-
-
-def detections(generator, count: int):
-    """Of one class: images of detections by falling score, right or wrong, objects an image."""
-    objects = generator.poisson(0.8, count)
-    ease = generator.normal(0, 0.5, count)
-    hits = generator.binomial(objects, 1 / (1 + np.exp(-1 - ease)))
-    wrong = generator.poisson(0.6, count)
-    image = np.repeat(np.arange(count), hits + wrong)
-    right = np.concatenate([[1] * h + [0] * w for h, w in zip(hits, wrong, strict=True)])
-    score = generator.normal(right * (1.5 + ease[image]), 1)
-    order = score.argsort()[::-1]
-    return image[order], right[order], objects
-
-
-def test_the_interval_covers_average_precision():
-    """Of 60 images; a percentile bootstrap covers it in 90 % of samples and misses on one side."""
-    generator = np.random.default_rng(0)
-    wanted = np.mean([_class_precision(*detections(generator, 20_000), np.ones((1, 20_000)))])
-    weights = np.stack([np.bincount(s, minlength=60) for s in leave_out(60)])
-    ends = [interval(_class_precision(*detections(generator, 60), weights)) for _ in range(600)]
-    low, high = np.array(ends).T
-    assert 0.93 < ((low < wanted) & (wanted < high)).mean() < 0.97
-    assert (low > wanted).mean() < 0.05 and (high < wanted).mean() < 0.05
