@@ -80,7 +80,7 @@ def _words(labels: Labels) -> str:
 def _rows(labels, images, theirs, training_r) -> list[dict[str, object]]:
     shared: dict[str, float] = {"n": len(images)}
     for name in (m for m in MEASURES if m in images and MEASURES.get(m).in_tables):
-        shared |= _named(name, mean(images[name]))
+        shared |= _named(name, MEASURES.get(name).average(images[name]))
     compared = {} if theirs is None else compare_answers(images, theirs, _words(labels))
     rows = []
     for r in recognizers_in(images):

@@ -34,6 +34,8 @@ def use_device(machine: Machine = Machine(), team: Team = ALONE) -> Iterator[tor
         torch.set_num_threads(machine.threads)
     # Denormal numbers in nearly-zero gradients cost tens of times a normal multiplication.
     torch.set_flush_denormal(True)
+    tensor_float = getattr(machine, "precision", "fp32") != "fp32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tensor_float
     name = machine.device
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         _keep_freed_memory()
@@ -81,7 +83,7 @@ def placed(module: Network, device: torch.device) -> Network:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Autocast context for ``precision`` fp32 (off) or bf16."""
-    if precision not in ("fp32", "bf16"):
-        raise UserError(f"precision: '{precision}' is neither fp32 nor bf16")
+    """Autocast context for ``precision`` bf16; off for fp32 and tf32, see ``use_device``."""
+    if precision not in ("fp32", "tf32", "bf16"):
+        raise UserError(f"precision: '{precision}' is none of fp32, tf32, bf16")
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")

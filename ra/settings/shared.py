@@ -142,8 +142,10 @@ class Runtime(Machine):
     """As ``Machine``, for commands that load images."""
 
     workers: Int = setting(0, "loader processes of a job; 0 loads in the job's own process", ge=0)
-    precision: Literal["fp32", "bf16"] = setting(
-        "fp32", "arithmetic of training and evaluation; bf16 is autocast"
+    precision: Literal["fp32", "tf32", "bf16"] = setting(
+        "fp32",
+        "arithmetic of training and evaluation: fp32; tf32, which rounds the factors of products "
+        "on a GPU to 10 bits (torch's own default for convolutions); bf16, autocast",
     )
 
 

@@ -10,7 +10,7 @@ from ra.errors import UserError
 from ra.runtime.devices import autocast, use_device
 from ra.runtime.distributed import Team
 from ra.settings.base import checked
-from ra.settings.shared import Machine
+from ra.settings.shared import Machine, Runtime
 
 
 def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused(monkeypatch):
@@ -76,10 +76,17 @@ def test_freed_memory_is_used_again():
     assert int(run.stdout) < 16_384, run.stderr
 
 
+@pytest.mark.parametrize(("precision", "allowed"), [("fp32", False), ("tf32", True)])
+def test_fp32_is_fp32_on_a_gpu_too(precision, allowed):
+    with use_device(Runtime(device="cpu", precision=precision)):
+        assert torch.backends.cudnn.allow_tf32 is allowed
+        assert torch.backends.cuda.matmul.allow_tf32 is allowed
+
+
 def test_precision_is_that_of_the_matrix_products():
     images = torch.rand(2, 2)
     for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         with autocast(torch.device("cpu"), precision):
             assert (images @ images).dtype == dtype
-    with pytest.raises(UserError, match="precision: 'fp8' is neither fp32 nor bf16"):
+    with pytest.raises(UserError, match="precision: 'fp8' is none of fp32, tf32, bf16"):
         autocast(torch.device("cpu"), "fp8")
