@@ -8,7 +8,6 @@ a job that died is removed by the next reader.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import sys
@@ -21,6 +20,7 @@ from tqdm import tqdm
 FOLDER, QUIET = "RA_PROGRESS", "RA_QUIET"  # environment variables
 LINE_S = 10.0  # seconds between the lines in a log file
 STATUS_S = 1.0  # seconds between two writings of the status file
+STALE_S = 600.0  # without a writing a job of another machine counts as dead
 
 
 def quiet() -> bool:
@@ -67,7 +67,7 @@ class Progress(tqdm):
         self.name, self.images, self.epochs = name, images or 1, epochs
         self._terminal = sys.stderr.isatty()
         self._line, self._status, self._said = time.monotonic(), 0.0, -1
-        folder, file = os.environ.get(FOLDER), f"{socket.gethostname()}-{os.getpid()}.json"
+        folder, file = os.environ.get(FOLDER), f"{socket.gethostname()}-{os.getpid()}.status"
         self._file = Path(folder, file) if folder else None
         super().__init__(
             items,
@@ -90,7 +90,7 @@ class Progress(tqdm):
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 # Not ra.files.atomic: once a second, with no need for an fsync.
                 new = self._file.with_suffix(".new")
-                new.write_text(json.dumps(self.state()))
+                new.write_text(f"{self.name}\n{self._state()}")
                 new.replace(self._file)
         if self._terminal and not quiet():
             super().display(msg, pos)
@@ -100,25 +100,20 @@ class Progress(tqdm):
     def _say(self) -> None:
         if not quiet():
             self._line, self._said = time.monotonic(), self.n
-            print(line(self.state()), file=sys.stderr, flush=True)
+            print(self.name, self._state(), sep="  ", file=sys.stderr, flush=True)
 
-    def state(self) -> dict:
-        """name, done, percent, epoch, epochs, rate (per s), unit, eta (s), time (s since 1970)."""
-        shown = self.format_dict
+    def _state(self) -> str:
+        """Percent or count, epoch, images/s, time left, losses."""
+        shown, done = self.format_dict, self.n / self.total if self.total else 0
         rate = shown["rate"] or (self.n - self.initial) / max(shown["elapsed"], 1e-9)
-        done = self.n / self.total if self.total else 0
-        return {
-            "name": self.name,
-            "done": self.n * self.images,
-            "percent": int(100 * done) if self.total else None,
-            "epoch": min(self.epochs, int(done * self.epochs) + 1),
-            "epochs": self.epochs,
-            "rate": rate * self.images,
-            "unit": self.unit,
-            "eta": (self.total - self.n) / rate if rate and self.total else None,
-            "note": self.postfix or "",
-            "time": time.time(),
-        }
+        parts = [f"{int(100 * done):3d}%" if self.total else f"{self.n * self.images}"]
+        if self.epochs:
+            parts.append(f"epoch {min(self.epochs, int(done * self.epochs) + 1)}/{self.epochs}")
+        if rate:
+            parts.append(f"{rate * self.images:.4g} {self.unit}/s")
+        if rate and self.total:
+            parts.append(f"{tqdm.format_interval((self.total - self.n) / rate)} left")
+        return "  ".join([*parts, *filter(None, [self.postfix])])
 
     def clear(self, nolock: bool = False) -> None:
         """Called by tqdm before ``Progress.write``: a log has no bar to erase."""
@@ -138,30 +133,16 @@ class Progress(tqdm):
         super().close()
 
 
-def line(state: dict, width: int = 0) -> str:
-    """One line: name, padded to ``width``; percent or count; epoch, images/s, time left, losses."""
-    percent = f"{state['done']}" if state["percent"] is None else f"{state['percent']:3d}%"
-    epoch = f"  epoch {state['epoch']}/{state['epochs']}" if state["epochs"] else ""
-    left = "" if state["eta"] is None else f"  {tqdm.format_interval(state['eta'])} left"
-    note = f"  {state['note']}" if state["note"] else ""
-    rate = f"  {state['rate']:.4g} {state['unit']}/s" if state["rate"] else ""
-    return f"{state['name']:<{width}}  {percent}{epoch}{rate}{left}{note}"
-
-
-def running(folder: Path, stale_s: float = 600) -> list[dict]:
-    """States of the running jobs, sorted by name; files of dead jobs are removed."""
-    states = []
-    for path in sorted(folder.glob("*.json")):
+def running(folder: Path) -> list[tuple[str, str]]:
+    """(name, state) of each running job, sorted; files of dead jobs are removed."""
+    found = []
+    for path in folder.glob("*.status"):
         host, _, pid = path.stem.rpartition("-")
-        try:
-            state = json.loads(path.read_text())
-            dead = time.time() - state["time"] > stale_s
-        except (OSError, ValueError, KeyError):
-            continue
-        if host == socket.gethostname():
-            dead = not Path(f"/proc/{pid}").exists()
-        if dead:
-            path.unlink(missing_ok=True)
-        else:
-            states.append(state)
-    return sorted(states, key=lambda state: state["name"])
+        with contextlib.suppress(OSError):  # it ended just now
+            name, _, state = path.read_text().partition("\n")
+            dead = time.time() - path.stat().st_mtime > STALE_S
+            if dead or (host == socket.gethostname() and not Path(f"/proc/{pid}").exists()):
+                path.unlink()
+            else:
+                found.append((name, state))
+    return sorted(found)

@@ -1,7 +1,6 @@
 """Progress: plain lines in a log, a status file that ``ra watch`` shows, silence on request."""
 
 import io
-import json
 import os
 import subprocess
 import sys
@@ -10,8 +9,8 @@ import pytest
 
 from ra import progress
 from ra.cli import main
-from ra.jobs.watch import Block, watch
-from ra.progress import Progress, line, quiet, quieted, running
+from ra.jobs import watch
+from ra.progress import Progress, quiet, quieted, running
 
 
 @pytest.fixture(autouse=True)
@@ -56,8 +55,8 @@ def test_quiet_is_silent_and_still_tells_watch(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv(progress.FOLDER, str(tmp_path))
     with Progress(total=4, name="job", images=10) as bar:
         bar.update()
-        states = running(tmp_path)
-        assert [state["name"] for state in states] == ["job"] and "job" in line(states[0])
+        [(name, state)] = running(tmp_path)
+        assert name == "job" and state.startswith(("  0%", " 25%"))
     assert list(tmp_path.iterdir()) == [] and capsys.readouterr().err == ""
 
 
@@ -90,11 +89,12 @@ def test_the_file_of_a_dead_job_is_removed(tmp_path):
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
     )
     host = os.uname().nodename
-    path = tmp_path / f"{host}-{child.stdout.strip()}.json"
-    path.write_text(json.dumps({"name": "dead", "time": 9e9}))
-    torn = tmp_path / f"{host}-{os.getpid()}.json"
-    torn.write_text('{"name"')
-    assert running(tmp_path) == [] and not path.exists() and torn.exists()
+    path = tmp_path / f"{host}-{child.stdout.strip()}.status"
+    path.write_text("dead\n50%")
+    old = tmp_path / "elsewhere-1.status"
+    old.write_text("old\n50%")
+    os.utime(old, (0, 0))
+    assert running(tmp_path) == [] and not path.exists() and not old.exists()
 
 
 class Terminal(io.StringIO):
@@ -102,80 +102,46 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_watch_passes_a_command_on_with_its_status(tmp_path):
-    code = (
-        "import os, sys; print(os.environ['RA_PROGRESS']); print('oops', file=sys.stderr); exit(3)"
-    )
-    out = io.StringIO()
-    assert watch(tmp_path / "p", [sys.executable, "-c", code], out) == 3
-    assert out.getvalue().split() == [str(tmp_path / "p"), "oops"]
+def write_jobs(folder, names):
+    folder.mkdir()
+    for number, name in enumerate(names):
+        (folder / f"elsewhere-{number}.status").write_text(f"{name}\n 50%  00:09 left")
 
 
-def test_watch_tells_how_many_jobs_are_done_of_all(tmp_path):
-    code = "import time; print('3 of 12 steps (25%) done', flush=True); time.sleep(1.5)"
-    out = Terminal()
-    assert watch(tmp_path / "p", [sys.executable, "-c", code], out) == 0
-    assert "jobs  25%  3 of 12 done\n" in out.getvalue()
-
-
-def test_watch_draws_a_line_a_job_below_what_is_said():
-    out = Terminal()
-    block = Block(out)
-    block.draw(["one", "two"])
-    block.above("said")
-    block.draw([])
-    assert screen(out.getvalue()) == ["said", ""]
-    block.draw(["one"])
-    assert screen(out.getvalue()) == ["said", "one", ""]
-
-
-def screen(text):
-    """What a terminal shows: the two movements that Block makes, carried out."""
-    lines = [""]
-    while text:
-        if text.startswith("\x1b["):
-            number, _, text = text[2:].partition("A")
-            lines = [*lines[: len(lines) - 1 - int(number)], ""]
-            text = text.removeprefix("\x1b[J")
-        elif text[0] == "\n":
-            lines, text = [*lines, ""], text[1:]
-        else:
-            lines[-1], text = lines[-1] + text[0], text[1:]
-    return lines
-
-
-def test_watch_draws_no_more_lines_than_the_terminal_has(monkeypatch):
-    """Or else every redraw scrolls all of them: 200 jobs were 10,000 lines a minute."""
+def test_watch_shows_the_state_of_the_jobs_and_fits_the_terminal(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setenv("LINES", "24")
+    write_jobs(tmp_path / ".progress", [f"job {number:03d}" for number in range(200)])
     out = Terminal()
-    block = Block(out)
-    jobs = [f"job {number}" for number in range(200)]
-    for _ in range(3):
-        block.above("said")
-        block.draw(jobs)
-    shown = screen(out.getvalue())
-    assert shown[:3] == ["said"] * 3 and shown[-2:] == ["... and 179 more", ""]
-    assert len(shown) == 3 + 22 + 1
-    block.draw(jobs[:22])
-    assert screen(out.getvalue())[-2:] == ["job 21", ""]
-
-
-def test_watch_alone_aligns_names_and_says_when_nothing_runs(tmp_path, capsys, monkeypatch):
-    folder = tmp_path / ".progress"
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(watch.time, "sleep", interrupt_after(2))
     assert main(["watch", "--results", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == f"no job is running ({folder})\n"
-    for number, name in enumerate(("long name", "short")):
-        state = {"name": name, "percent": 50, "epochs": 0, "eta": 9, "note": "", "rate": 0}
-        child = f"elsewhere-{number}.json"
-        folder.mkdir(exist_ok=True)
-        (folder / child).write_text(json.dumps({**state, "time": 9e9}))
+    *_, last = out.getvalue().split("\x1b[H\x1b[2J")
+    lines = last.splitlines()
+    assert lines[0] == "job 000   50%  00:09 left" and lines[-1] == "... and 178 more"
+    assert len(lines) == 23 and out.getvalue().count("job 000") == 2
+
+
+def interrupt_after(times):
+    left = iter(range(times - 1))
+
+    def sleep(_):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    return sleep
+
+
+def test_watch_aligns_names_and_says_when_nothing_runs(tmp_path, capsys):
+    assert main(["watch", "--results", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"no job is running ({tmp_path / '.progress'})\n"
+    write_jobs(tmp_path / ".progress", ["long name", "short"])
     assert main(["watch", "--results", str(tmp_path)]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said == ["long name   50%  00:09 left", "short       50%  00:09 left"]
 
 
-def test_watch_alone_tells_a_pipe_the_state_once(tmp_path, capsys, monkeypatch):
+def test_watch_tells_a_pipe_the_state_once(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv(progress.FOLDER, str(tmp_path / ".progress"))
     with Progress(total=4, name="job", images=10) as bar:
         bar.update()

@@ -161,8 +161,6 @@ def _shape(field: FieldInfo, cli: Mapping[str, Any]) -> dict[str, Any]:
     metavar = cli.get("metavar")
     if many == 2:
         shape |= {"nargs": "+", "action": "append", "metavar": tuple(metavar.split())}
-    elif metavar == "-- COMMAND":
-        shape |= {"nargs": argparse.REMAINDER, "metavar": metavar}
     elif many:
         empty = field.default == () and cli.get("positional")
         shape |= {"nargs": "*" if empty or kind is int else "+"}

@@ -264,9 +264,3 @@ class Watch(Command):
     """Show one line for each job that runs: epoch, images/s, time left."""
 
     results: Path = setting(Path("results"), "results folder", metavar="DIR")
-    run_command: tuple[str, ...] = setting(
-        (),
-        "run this, such as snakemake --cores 2, and show its jobs below its output",
-        positional=True,
-        metavar="-- COMMAND",
-    )
