@@ -1,33 +1,27 @@
-"""A file of torch.save read as inert records: nothing of it is imported, called or executed.
+"""Files of torch.save whose pickle names nothing but tensors and layers: none of it is executed.
 
-The reader knows the short list of globals that a state dict, the checkpoint of a training script or
-a network of the released script needs, and refuses a file with any other by name. A small file
-cannot take much memory or time: a compressed or overlapping record, a memo or key of hostile size
-is refused. (torch.load with ``weights_only`` unpacks the first, and a key that is a deep tuple ends
-Python.)
+torch reads the file, with the unpickler of this module. That knows the short list of globals that a
+state dict, the checkpoint of a training script or a network of the released script needs, and
+refuses a file with any other by name. (``weights_only`` of torch.load refuses whole modules of
+torch < 1.6, which the released files are.)
 """
 
 from __future__ import annotations
 
 import pickle
+import sys
+import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from ra.errors import UserError, first_line
 
-MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-DTYPES = {"Char": torch.int8, "Byte": torch.uint8} | {
-    name: getattr(torch, name.lower())
-    for name in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Bool")
-}
 # Modules of the released script; their classes become records of the same name.
 SCRIPT = ("model_sr", "networks")
 MOST = 1000  # modules of a network, and parts of a module; the released ones have about 100
@@ -48,34 +42,8 @@ class Record:
         return self.state[key]
 
 
-@dataclass
-class Storage:
-    """Raw numbers of the file: ``key`` tells where, ``count`` how many of ``dtype``."""
-
-    dtype: torch.dtype
-    key: str
-    count: int
-    numbers: Tensor | None = None
-
-    def fill(self, data: bytes) -> None:
-        if len(data) != self.count * self.dtype.itemsize:
-            raise ValueError(f"storage {self.key} has {len(data)} bytes")
-        empty = torch.empty(0, dtype=self.dtype)
-        self.numbers = torch.frombuffer(bytearray(data), dtype=self.dtype) if data else empty
-
-
-@dataclass(frozen=True)
-class View:
-    """A tensor whose numbers may not be read yet: place and shape, in elements of ``storage``."""
-
-    storage: Storage
-    offset: int
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-
-    def tensor(self) -> Tensor:
-        """torch checks that it lies within its storage."""
-        return self.storage.numbers.as_strided(self.size, self.stride, self.offset)
+class Refused(Exception):
+    """The pickle names something that is not on the list."""
 
 
 @contextmanager
@@ -87,6 +55,11 @@ def one_line_for(path: Path) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint") from None
+    except Refused as error:
+        raise UserError(
+            f"{path}: refused: its pickle uses {error}, and only tensors and layers of the "
+            "released networks are read; nothing was executed"
+        ) from None
     # A damaged pickle raises whatever its bytes happen to mean.
     except Exception as error:
         reason = first_line(error)
@@ -94,74 +67,53 @@ def one_line_for(path: Path) -> Iterator[None]:
 
 
 def open_pickled(path: Path) -> Any:
-    """The object in a file of torch.save; its tensors are a ``View`` each.
+    """The object in a file of torch.save; modules in it are a ``Record`` each.
 
     Whatever is wrong with the file raises something: call it within ``one_line_for``.
     """
-    with open(path, "rb") as handle:
-        return (_open_zip if zipfile.is_zipfile(path) else _open_stream)(path, handle)
-
-
-def _open_zip(path: Path, file: BinaryIO) -> Any:
-    """torch >= 1.6: NAME/data.pkl, and one NAME/data/KEY for every storage."""
-    with zipfile.ZipFile(file) as archive:
-        members = {info.filename.partition("/")[2]: info for info in archive.infolist()}
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            records = archive.infolist()
         # torch stores without compression, each record in bytes of its own.
-        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+        if any(one.compress_type != zipfile.ZIP_STORED for one in records):
             raise ValueError("compressed records")
-        if sum(info.file_size for info in archive.infolist()) > path.stat().st_size:
+        if sum(one.file_size for one in records) > path.stat().st_size:
             raise ValueError("records that overlap")
-        if "byteorder" in members and archive.read(members["byteorder"]) != b"little":
-            raise ValueError("written on a big-endian machine")
-        with archive.open(members["data.pkl"]) as handle:
-            reader = Reader(path, handle)
-            root = reader.load()
-        for key, storage in reader.storages.items():
-            storage.fill(archive.read(members[f"data/{key}"]))
-    return root
+        if any(one.filename.endswith("constants.pkl") for one in records):
+            raise ValueError("a TorchScript program")
+    with open(path, "rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the source of a Record is not that of the module
+        this = sys.modules[__name__]
+        return torch.load(file, "cpu", pickle_module=this, weights_only=False, mmap=False)
 
 
-def _open_stream(path: Path, file: BinaryIO) -> Any:
-    """torch < 1.6: five pickles (magic, protocol, machine, object, keys), then the storages."""
-    magic, protocol, machine = (Reader(path, file).load() for _ in range(3))
-    if (magic, protocol, machine["little_endian"]) != (MAGIC, PROTOCOL, True):
-        raise ValueError("the file does not begin as torch.save does on a little-endian machine")
-    reader = Reader(path, file)
-    root, left = reader.load(), path.stat().st_size
-    for key in Reader(path, file).load():
-        storage, count = reader.storages[key], int.from_bytes(file.read(8), "little")
-        left -= storage.count * storage.dtype.itemsize
-        if count != storage.count or left < 0:
-            raise ValueError(f"storage {key} has {count} elements")
-        storage.fill(file.read(count * storage.dtype.itemsize))
-    return root
+def load(file: Any, **options: Any) -> Any:
+    """What torch.load calls for the header of a file of torch < 1.6."""
+    return Unpickler(file, **options).load()
 
 
-Unpickler: Any = pickle._Unpickler  # what it is made of has no types
+Base: Any = pickle._Unpickler  # what it is made of has no types
 
 
-class Reader(Unpickler):
-    """Reads one pickle; every global is a stand-in of this module, or refused by its name.
+class Unpickler(Base):
+    """Every global is a stand-in of this module, or refused by its name.
 
     It is pickle's own unpickler in Python: that in C reserves memory for any number that a file
-    calls the index of its memo. Tuples become lists, because Python cannot hash a deep one.
+    calls the index of its memo. Python cannot hash a deep tuple, so keys are names and numbers.
     """
 
-    dispatch = Unpickler.dispatch | {
-        pickle.EMPTY_TUPLE[0]: Unpickler.load_empty_list,
-        pickle.TUPLE[0]: Unpickler.load_list,
-        pickle.TUPLE1[0]: lambda self: self.to_list(1),
-        pickle.TUPLE2[0]: lambda self: self.to_list(2),
-        pickle.TUPLE3[0]: lambda self: self.to_list(3),
+    dispatch = Base.dispatch | {
         pickle.BUILD[0]: lambda self: self.set_state(),
+        pickle.SETITEM[0]: lambda self: self.with_names(self.stack[-2:-1], self.load_setitem),
+        pickle.SETITEMS[0]: lambda self: self.with_names(self.stack[::2], self.load_setitems),
+        pickle.ADDITEMS[0]: lambda self: self.with_names(self.stack, self.load_additems),
+        pickle.FROZENSET[0]: lambda self: self.with_names(self.stack, self.load_frozenset),
     }
 
-    def __init__(self, path: Path, handle: Any) -> None:
-        super().__init__(handle, encoding="utf-8")
-        self.path, self.storages = path, dict[str, Storage]()
-
-    def to_list(self, count: int) -> None:
-        self.stack[-count:] = [self.stack[-count:]]
+    def with_names(self, keys: list[Any], load_items: Callable[[], None]) -> None:
+        if not all(isinstance(key, str | int) for key in keys):
+            raise ValueError("a key that is neither a name nor a number")
+        load_items()
 
     def set_state(self) -> None:
         state = self.stack.pop()
@@ -174,33 +126,14 @@ class Reader(Unpickler):
         known = STAND_INS.get(f"{module}.{name}")
         if known is not None:
             return known
-        if module in ("torch", "torch.cuda") and name.removesuffix("Storage") in DTYPES:
-            return name
         part_of_torch = module.startswith(("torch.nn.modules.", "torch.nn.parallel."))
         if (part_of_torch or module in SCRIPT) and name.isidentifier():
             return type(name, (Record,), {"name": name[:100]})
-        raise UserError(
-            f"{self.path}: refused: its pickle uses {ascii(f'{module}.{name}')[1:-1][:120]}, and "
-            "only tensors and layers of the released networks are read; nothing was executed"
-        )
-
-    def persistent_load(self, saved: Any) -> Any:
-        kind, *rest = saved
-        if kind == "module":  # with the source text of its class, in torch < 1.6
-            return rest[0]
-        kind_of_storage, key, _device, count, *view = rest
-        if kind != "storage" or view not in ([], [None]) or not isinstance(key, str):
-            raise pickle.UnpicklingError("a persistent id of another kind")
-        dtype = DTYPES[kind_of_storage.removesuffix("Storage")]
-        return self.storages.setdefault(key, Storage(dtype, key, int(count)))
+        raise Refused(ascii(f"{module}.{name}")[1:-1][:120])
 
 
-def _view(storage: Storage, offset: int, size: Any, stride: Any, *_: Any) -> View:
-    if not isinstance(storage, Storage):
-        raise pickle.UnpicklingError("a tensor without storage")
-    if len(size) > 64 or not all(isinstance(number, int) for number in (*size, *stride)):
-        raise pickle.UnpicklingError("a tensor without a size")
-    return View(storage, int(offset), tuple(size), tuple(stride))
+def _tensor(storage: Any, offset: int, size: Any, stride: Any, *_: Any) -> Any:
+    return torch._utils._rebuild_tensor(storage, offset, size, stride)
 
 
 def _first(tensor: Any, *_: Any) -> Any:
@@ -219,17 +152,18 @@ BESIDE = """
     builtins.set collections.Counter torch.device pathlib.PosixPath pathlib.WindowsPath
     torch.nn.backends.thnn._get_thnn_function_backend numpy.core.multiarray.scalar
     numpy._core.multiarray.scalar numpy.dtype _codecs.encode
+    torch.float32 torch.float64 torch.float16 torch.bfloat16 torch.int64 torch.int32
 """.split()
 STAND_INS: dict[str, Any] = {
-    **dict.fromkeys([*BESIDE, *map(str, DTYPES.values())], lambda *_: None),
+    **dict.fromkeys(BESIDE, lambda *_: None),
     "collections.OrderedDict": OrderedDict,
     "copyreg._reconstructor": _new,
     "builtins.object": Record,
-    "torch._utils._rebuild_tensor": _view,
-    "torch._utils._rebuild_tensor_v2": _view,
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _first,
     "torch.nn.parameter.Parameter": _first,
-    "torch.Size": list,
+    "torch.Size": tuple,
     "argparse.Namespace": Record,
     "types.SimpleNamespace": Record,
 }

@@ -6,7 +6,6 @@ ours with the same layers takes its weights.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from ra.errors import UserError
 from ra.models.checkpoints import build
-from ra.models.inert_pickle import MOST, Record, View, one_line_for, open_pickled
+from ra.models.inert_pickle import MOST, Record, one_line_for, open_pickled
 from ra.models.processors import build_processor
 
 
@@ -33,10 +32,10 @@ def import_checkpoint(path: Path) -> nn.Module:
     with one_line_for(path):
         network = _unwrapped(open_pickled(path))
         layers = _layers(network)
-        views = [view for layer in layers for view in _own(layer)]
-        if sum(math.prod(view.size) for view in views) > path.stat().st_size:
+        tensors = [tensor for layer in layers for tensor in _own(layer)]
+        if sum(tensor.numel() for tensor in tensors) > path.stat().st_size:
             raise ValueError("more numbers than the file has bytes")
-        return _ours(path, network, layers, [view.tensor() for view in views])
+        return _ours(path, network, layers, tensors)
 
 
 def _unwrapped(root: Any) -> Record:
@@ -66,13 +65,13 @@ def _layers(network: Record) -> list[Record]:
     return layers
 
 
-def _own(module: Record) -> list[View]:
+def _own(module: Record) -> list[Tensor]:
     tensors = {**module.parts("_parameters"), **module.parts("_buffers")}
     tensors.pop("num_batches_tracked", None)
-    views = [view for view in tensors.values() if isinstance(view, View)]
-    if any(0 in view.size for view in views):
+    found = [tensor for tensor in tensors.values() if isinstance(tensor, Tensor)]
+    if any(tensor.numel() == 0 for tensor in found):
         raise ValueError("a tensor without numbers")
-    return views
+    return found
 
 
 def _ours(path: Path, network: Record, layers: list[Record], tensors: list[Tensor]) -> nn.Module:

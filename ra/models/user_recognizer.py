@@ -20,7 +20,7 @@ from ra.errors import UserError, first_line
 from ra.files import read_yaml
 from ra.models.checkpoints import build
 from ra.models.classes import class_table
-from ra.models.inert_pickle import View, one_line_for, open_pickled
+from ra.models.inert_pickle import one_line_for, open_pickled
 from ra.models.recognizers import (
     AUXILIARY,
     IMAGENET_MEAN,
@@ -113,12 +113,12 @@ def _state(file: Path) -> dict[str, Tensor]:
             within = [state[key] for key in STATES if isinstance(state, dict) and key in state]
             state = next((part for part in within if isinstance(part, dict)), state)
         values = state.values() if isinstance(state, dict) else [None]
-        if not all(isinstance(value, Tensor | View) for value in values):
+        if not all(isinstance(value, Tensor) for value in values):
             places = ", ".join(STATES)
             raise UserError(f"{file}: not a state dict of tensors, nor one under {places}")
-        state = {str(k): v.tensor() if isinstance(v, View) else v for k, v in state.items()}
     found = {}
     for name, value in state.items():
+        name = str(name)
         while prefix := next((part for part in PREFIXES if name.startswith(part)), None):
             name = name.removeprefix(prefix)
         if name in found:
