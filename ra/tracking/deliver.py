@@ -1,7 +1,7 @@
 """The process that delivers journals to their store.
 
-Every run starts one. One of them at a time, the holder of the spool's lock, delivers the journals
-of all runs; the others wait to take its place until their runs have ended.
+It holds the spool's lock and delivers the journals of all runs; a run that finds nobody at it
+starts one.
 
     python -m ra.tracking.deliver      # by hand: mend the store, deliver what is left
 """
@@ -42,7 +42,13 @@ def deliver(uri: str | None = None, timeout_s: float = 60.0) -> int:
         except Timeout:
             time.sleep(0.1)
         except Exception as error:  # whatever it is: the journals are kept
-            _log.warning("tracking: %s takes no records now (%s)", shown(uri), one_line(error))
+            _log.warning(
+                "tracking: %s takes no records now (%s); they are kept in %s and delivered with "
+                "the next run",
+                shown(uri),
+                one_line(error),
+                spool,
+            )
             break
     return len(_ended(spool)) if ended else 0
 
@@ -74,48 +80,26 @@ def store_module():
     return store
 
 
-def main(journal: Path, uri: str) -> None:
-    """Deliver until no run is recorded any more, or until another process does and ours ended."""
-    while True:
-        live = is_live(journal)  # looked up first: who holds the lock now will see its end
-        try:
-            with locked(journal.with_name("lock")):
-                _work(uri, journal.parent)
-                return journal.with_name("trouble").unlink(missing_ok=True)
-        except Timeout:
-            if not live:
-                return
-        except FileNotFoundError:  # the spool was removed
-            return
-        time.sleep(POLL_S)
-
-
-def _work(uri: str, spool: Path) -> None:
-    """Deliver round by round; ends where the store's file was removed, for MLflow keeps that."""
-    trouble, file = spool / "trouble", database_of(uri) or spool / "lock"
-    store, inode, failures, busy = None, 0, 0, time.monotonic()
-    while True:
-        active = any(spool.glob("*.jsonl"))
-        try:
-            store = store or store_module().Store(uri, spool)
-            inode = inode or file.stat().st_ino
-            if not file.exists() or file.stat().st_ino != inode:
-                return
-            store.round()
-            failures = 0
-            trouble.unlink(missing_ok=True)
-        except Exception as error:  # whatever it is: the journals are kept and it is tried again
-            failures += 1
-            _log.warning(one_line(error))
-            with contextlib.suppress(OSError):
-                if failures == 1:  # a job finds the note and warns, see ra.tracking.run
-                    trouble.write_text(one_line(error))
-            active = any(map(is_live, spool.glob("*.jsonl")))
-        if active:
-            busy = time.monotonic()
-        if time.monotonic() - busy > LINGER_S:
-            return
-        time.sleep(min(RETRY_S, POLL_S * 2**failures))
+def follow(uri: str) -> None:
+    """Deliver while sessions run, and LINGER_S longer; not where another process does."""
+    spool = spool_of(uri)
+    with contextlib.suppress(Timeout, FileNotFoundError), locked(spool / "lock"):
+        store, failures, busy = None, 0, time.monotonic()
+        while time.monotonic() - busy <= LINGER_S:
+            found = list(spool.glob("*.jsonl"))
+            try:
+                if found and not (store and store.in_place()):
+                    store = store_module().Store(uri, spool)
+                if found:
+                    store.round()
+                failures = 0
+            except Exception as error:  # whatever it is: the journals are kept, it is tried again
+                failures += 1
+                _log.warning(one_line(error))
+            # Journals of ended runs that a store does not take wait for the next run.
+            if any(map(is_live, found)) or (found and not failures):
+                busy = time.monotonic()
+            time.sleep(min(RETRY_S, POLL_S * 2**failures))
 
 
 def _ended(spool: Path) -> list[Path]:
@@ -125,8 +109,8 @@ def _ended(spool: Path) -> list[Path]:
 if __name__ == "__main__":
     logging.basicConfig(format="%(asctime)s %(message)s")
     store = os.environ.get("MLFLOW_TRACKING_URI") or default_uri("results")
-    if len(sys.argv) > 1:
-        main(Path(sys.argv[1]), store)
+    if sys.argv[1:] == ["follow"]:
+        follow(store)
     else:
         prepare_store(store)
         sys.exit(f"{shown(store)}: {left} journals left" if (left := deliver(store)) else 0)

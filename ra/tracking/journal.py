@@ -113,10 +113,15 @@ class Journal:
 
 def is_live(path: Path) -> bool:
     """Whether the session that writes this journal still runs."""
-    if not _lock_of(path).exists():
+    return is_held(_lock_of(path))
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process holds the lock file ``lock``."""
+    if not lock.exists():
         return False
     try:
-        with locked(_lock_of(path)):
+        with locked(lock):
             return False
     except Timeout:
         return True

@@ -1,7 +1,7 @@
 """What a job records in MLflow: it records and never steers.
 
 A job appends events to a journal on the local disk (``ra.tracking.journal``: microseconds, no
-MLflow, no network) and starts a process that delivers them (``ra.tracking.deliver``). It never
+MLflow, no network) and sees to it that a process delivers them (``ra.tracking.deliver``). It never
 waits for that process.
 """
 
@@ -23,7 +23,16 @@ from typing import Any
 
 from ra.errors import UserError
 from ra.tracking.deliver import deliver, prepare_store, store_module
-from ra.tracking.journal import Journal, database_of, default_uri, one_line, redact, shown, spool_of
+from ra.tracking.journal import (
+    Journal,
+    database_of,
+    default_uri,
+    is_held,
+    one_line,
+    redact,
+    shown,
+    spool_of,
+)
 
 __all__ = ["Run", "default_uri", "deliver", "download_model", "prepare_store", "start_run"]
 
@@ -57,13 +66,8 @@ def start_run(
         return Run(None, None, "")
     run_id = re.sub(r"[^\w-]", "_", run_id or uuid.uuid4().hex)[:64]
     tags = {**_automatic_tags(kind), "ra.run": run_id, **_texts(tags)}
-    start: dict[str, Any] = {
-        "experiment": experiment,
-        "run": run_id,
-        "name": name,
-        "parent": parent_run_id,
-    }
-    start |= {"params": _texts(params), "tags": tags}
+    start: dict[str, Any] = {"experiment": experiment, "run": run_id, "name": name}
+    start |= {"parent": parent_run_id, "params": _texts(params), "tags": tags}
     spool = spool_of(uri)
     try:
         return Run(Journal(spool, run_id, start), run_id, uri)
@@ -83,8 +87,10 @@ class Run:
         self.run_id = run_id
         self._journal = journal
         self._uri = uri
-        self._begin = self._checked = time.monotonic()
-        self._deliverer = journal and _start_deliverer(journal.path, uri)
+        self._deliverer: subprocess.Popen | None = None
+        self._begin = time.monotonic()
+        if journal:
+            self._check()
 
     def __enter__(self) -> Run:
         return self
@@ -138,31 +144,25 @@ class Run:
             self._journal.write(event, **content)
 
     def _check(self) -> None:
-        """Start a deliverer if there is none any more; say once what keeps it from delivering."""
+        """Start a deliverer where none is at work."""
         self._checked = time.monotonic()
-        spool = self._journal.path.parent
-        if not self._deliverer or self._deliverer.poll() is not None:
-            self._deliverer = _start_deliverer(self._journal.path, self._uri)
-        with contextlib.suppress(OSError):  # one of many jobs finds the note
-            reason = (spool / "trouble").read_text()
-            (spool / "trouble").unlink()
-            kept = f"they are kept in {spool} and delivered with the next run"
-            _log.warning(
-                "tracking: %s takes no records now (%s); %s", shown(self._uri), reason, kept
-            )
+        starting = self._deliverer and self._deliverer.poll() is None
+        if not starting and not is_held(self._journal.path.with_name("lock")):
+            self._deliverer = _start_deliverer(self._journal.path.parent, self._uri)
 
 
-def _start_deliverer(journal: Path, uri: str) -> subprocess.Popen | None:
-    """Start ``ra.tracking.deliver`` for ``journal``; without one it is left to the next run."""
+def _start_deliverer(spool: Path, uri: str) -> subprocess.Popen | None:
+    """Start ``ra.tracking.deliver``; without it the journal is left to the next run."""
     path = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     # The URI travels in the environment, where other users cannot read it.
     environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(path)
-    place = journal.with_name("log")
     try:
-        with open(place, "a", opener=lambda name, flags: os.open(name, flags, 0o600)) as log:
+        with open(
+            spool / "log", "a", opener=lambda name, flags: os.open(name, flags, 0o600)
+        ) as log:
             # A session of its own: a Ctrl-C or a kill of the job leaves it to finish.
-            command = [sys.executable, "-P", "-m", "ra.tracking.deliver", str(journal)]
+            command = [sys.executable, "-P", "-m", "ra.tracking.deliver", "follow"]
             return subprocess.Popen(
                 command,
                 env=environment,

@@ -45,7 +45,6 @@ class _State:
 
     position: int = 0
     run: str = ""  # MLflow's id
-    dag: str | None = None  # MLflow's id of the run that holds all runs of a ``snakemake`` call
     failures: int = 0
 
 
@@ -53,12 +52,17 @@ class Store:
     """A connection to one store. Its process holds the spool's lock."""
 
     def __init__(self, uri: str, spool: Path):
-        if database := database_of(uri):
-            prepare(database)
+        self._database = database_of(uri)
+        self._inode = prepare(self._database) if self._database else None
         self.client = mlflow.MlflowClient(uri)
         self._spool = spool
-        self._artifacts = database and _artifacts(database)
         self._states: dict[Path, _State] = defaultdict(_State)
+
+    def in_place(self) -> bool:
+        """Whether the file of a SQLite store was not removed; MLflow would go on writing to it."""
+        with contextlib.suppress(FileNotFoundError):
+            return self._database is None or self._database.stat().st_ino == self._inode
+        return False
 
     def round(self) -> None:
         """Deliver all journals as far as they are written.
@@ -118,7 +122,7 @@ class Store:
             case "model" if all(map(os.path.exists, event["files"])):
                 register(self.client, state.run, event)
             case "end":
-                self._end(state, event["status"], event["time"])
+                self.client.set_terminated(state.run, event["status"], event["time"])
             case gone:
                 _log.warning("%s: the files are gone: %s", gone, event)
 
@@ -133,17 +137,7 @@ class Store:
         """Create the run, or take up the one that is there."""
         experiment, tags = self._experiment(event["experiment"]), dict(event["tags"])
         parent = event["parent"] and self._find(experiment, event["parent"])
-        if dag := tags.get("ra.dag"):
-            state.dag = self._find(experiment, dag)
-            if not state.dag:
-                name = " ".join(filter(None, ["DAG", tags.get("dataset"), dag]))
-                kept = {
-                    key: tags[key] for key in ("ra.dag", "dataset", "mlflow.user") if key in tags
-                }
-                kept |= {"ra.run": dag, "ra.kind": "dag"}
-                created = self.client.create_run(experiment, event["time"], kept, name)
-                state.dag = created.info.run_id
-        if parent := parent or state.dag:
+        if parent:
             tags["mlflow.parentRunId"] = parent
         known: Mapping[str, str] = {}
         if run := self._find(experiment, event["run"]):
@@ -156,26 +150,18 @@ class Store:
         new = {key: text for key, text in event["params"].items() if _name(key) not in known}
         self._texts(run, new, tags)
 
-    def _end(self, state: _State, status: str, time_ms: int) -> None:
-        """End a run and its DAG's, which has failed if one of its runs has.
-
-        No job knows which is the last of a DAG, so each sets the end anew.
-        """
-        self.client.set_terminated(state.run, status, time_ms)
-        if state.dag and self.client.get_run(state.dag).info.status not in ("FAILED", "KILLED"):
-            self.client.set_terminated(state.dag, status, time_ms)
-
     def _close(self, path: Path, state: _State) -> None:
         """Remove a journal that is delivered; a run that it leaves running was killed."""
         if state.run and self.client.get_run(state.run).info.status == "RUNNING":
-            self._end(state, "KILLED", int(path.stat().st_mtime * 1000))
+            last = int(path.stat().st_mtime * 1000)
+            self.client.set_terminated(state.run, "KILLED", last)
         remove(path)
         del self._states[path]
 
     def _experiment(self, name: str) -> str:
         if found := self.client.get_experiment_by_name(name):
             return found.experiment_id
-        place = f"{self._artifacts}/{name}" if self._artifacts else None
+        place = f"{_artifacts(self._database)}/{name}" if self._database else None
         return self.client.create_experiment(name, place)
 
     def _find(self, experiment: str, run_id: str) -> str | None:
@@ -184,8 +170,8 @@ class Store:
         return found[0].info.run_id if found else None
 
 
-def prepare(database: Path) -> None:
-    """``prepare_store`` for the process that holds the lock.
+def prepare(database: Path) -> int:
+    """``prepare_store`` for the process that holds the lock; returns the file's inode.
 
     The database is made beside its place and renamed, for MLflow creates it in forty migrations
     that are not one transaction: a kill in between would leave what nothing can open.
@@ -210,6 +196,7 @@ def prepare(database: Path) -> None:
                 f"WHERE {column} LIKE 'file:///%/mlartifacts/%' AND instr({column}, ?) != 1",
                 [here, "/mlartifacts/", f"{here}/mlartifacts/"],
             )
+    return database.stat().st_ino
 
 
 def _open(database: Path, artifacts: str) -> None:

@@ -174,28 +174,21 @@ def test_curves_are_live_and_a_killed_deliverer_is_replaced(ready, monkeypatch):
     assert steps_of(ready, runs_of(ready)["long"], "loss") == [(1, 1.0), (2, 2.0)]
 
 
-def test_a_deliverer_waits_to_take_over_until_its_run_has_ended(ready, monkeypatch):
-    monkeypatch.setattr(delivery, "POLL_S", 0.01)
-    monkeypatch.setattr(delivery, "LINGER_S", 0)
+def test_a_deliverer_leaves_the_store_to_another(ready):
     journal = journal_of(ready, "mine")
+    journal.close()
     with locked(journal.path.with_name("lock")):
-        monkeypatch.setattr(time, "sleep", lambda _: journal.close())
-        delivery.main(journal.path, ready)  # the holder delivers it
+        delivery.follow(ready)
     assert journal.path.exists()
-    delivery.main(journal.path, ready)
-    assert not journal.path.exists()
 
 
-def test_kill_9_and_resume(ready, monkeypatch, no_deliverer):
-    monkeypatch.setenv("RA_DAG_ID", "dag-1")
+def test_kill_9_and_resume(ready, no_deliverer):
     job = start_job("killed", ready, 100)
     job.communicate()
     assert job.returncode == -9
     assert tracking.deliver(ready) == 0
     runs = runs_of(ready)
-    assert {run.info.status for run in runs.values()} == {"KILLED"}
-    assert len(runs) == 2  # the run, and the DAG that it was part of
-    monkeypatch.delenv("RA_DAG_ID")
+    assert [run.info.status for run in runs.values()] == ["KILLED"]
     run_id, params = runs["killed"].data.tags["ra.run"], {"n": 2, "new": 3}
     with tracking.start_run("killed", "train", params, uri=ready, run_id=run_id) as run:
         assert run.run_id == run_id
@@ -205,7 +198,7 @@ def test_kill_9_and_resume(ready, monkeypatch, no_deliverer):
         assert run.run_id == "gone"
     assert tracking.deliver(ready) == 0
     runs = runs_of(ready)
-    assert len(runs) == 3 and runs["killed"].info.status == "FINISHED"
+    assert len(runs) == 2 and runs["killed"].info.status == "FINISHED"
     assert runs["killed"].data.params == {"n": "100", "new": "3"}
     assert set(steps_of(ready, runs["killed"], "loss")) == {(i, i / 7) for i in range(200)}
     assert runs["unknown"].info.status == "FINISHED"
@@ -227,19 +220,29 @@ def test_delivery_twice_is_delivery_once(ready):
     assert steps_of(ready, run, "loss") == [(i, float(i)) for i in range(50)]
 
 
-def test_a_deliverer_leaves_a_store_that_was_removed(ready, monkeypatch):
-    """MLflow holds on to the removed file, so the next deliverer sends all to the new one."""
+def test_a_store_that_was_removed_is_made_anew(ready, monkeypatch):
+    """MLflow holds on to the removed file."""
     database, journal = journals.database_of(ready), journal_of(ready, "survivor")
     journal.write("metrics", step=1, values={"loss": 1.0})
-    monkeypatch.setattr(time, "sleep", lambda _: database.unlink())
-    delivery.main(journal.path, ready)
-    assert not database.exists()
-    journal.write("end", status="FINISHED")
-    journal.close()
-    by_hand = [sys.executable, "-m", "ra.tracking.deliver"]
-    subprocess.run(by_hand, env={**os.environ, "MLFLOW_TRACKING_URI": ready}, check=True)
+    monkeypatch.setattr(delivery, "LINGER_S", 0.1)
+
+    def in_the_meantime(_):
+        if journals.is_live(journal.path):
+            database.unlink()
+            journal.write("end", status="FINISHED")
+            journal.close()
+
+    monkeypatch.setattr(time, "sleep", in_the_meantime)
+    delivery.follow(ready)
     with contextlib.closing(sqlite3.connect(database)) as store:
         assert store.execute("SELECT step FROM metrics").fetchall() == [(1,)]
+
+
+def test_by_hand_what_is_left_is_delivered(ready):
+    journal_of(ready, "left").close()
+    by_hand = [sys.executable, "-m", "ra.tracking.deliver"]
+    subprocess.run(by_hand, env={**os.environ, "MLFLOW_TRACKING_URI": ready}, check=True)
+    assert list(runs_of(ready)) == ["left"]
 
 
 def test_server_down_then_up_and_no_secret_is_written(tmp_path, caplog, capfd, monkeypatch):
@@ -255,12 +258,12 @@ def test_server_down_then_up_and_no_secret_is_written(tmp_path, caplog, capfd, m
         run.log_artifact(artifact)
         logged = time.time()
         spool = run._journal.path.parent
-        wait_until((spool / "trouble").exists)
+        wait_until(lambda: (spool / "log").stat().st_size)  # it failed once
         run._deliverer.kill()  # it would try again after a while
         run._deliverer.wait()
         monkeypatch.setattr(tracking, "_start_deliverer", lambda *_: None)
+    assert tracking.deliver(uri) == 1
     assert caplog.text.count("tracking:") == 1 and "delivered with the next run" in caplog.text
-    assert tracking.deliver(uri, timeout_s=0) == 1
     with mlflow_server(tmp_path, f"sqlite:///{tmp_path}/server.db", port):
         wait_until(lambda: tracking.deliver(uri) == 0)  # a busy server may answer too late
         early = runs_of(plain)["early"]

@@ -30,7 +30,7 @@ MODEL = "embedded-sr-ra-l0.001-resnet18"
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """(URI, folder of the model) of a store with two trainings and evaluations of one DAG."""
+    """(URI, folder of the model) of a store with two trainings and their evaluations."""
     folder = tmp_path_factory.mktemp("view")
     uri = tracking.default_uri(folder / "results")
     torch.manual_seed(0)
@@ -71,15 +71,12 @@ def runs(client):
     return {run.info.run_name: run for run in client.search_runs([experiment])}
 
 
-def test_an_evaluation_is_in_its_training_and_that_in_the_dag(runs):
-    dag = runs["DAG embedded 20260101-120000-abcdef"]
+def test_an_evaluation_is_in_its_training(runs):
     training = runs["sr ra l=0.001 resnet18 seed0"]
     evaluation = runs["evaluate sr ra l=0.001 resnet18 seed0"]
     assert evaluation.data.tags["mlflow.parentRunId"] == training.info.run_id
-    assert training.data.tags["mlflow.parentRunId"] == dag.info.run_id
-    assert "mlflow.parentRunId" not in dag.data.tags and len(runs) == 5
-    assert dag.info.status == "FINISHED"
-    assert dag.info.end_time == max(run.info.end_time for run in runs.values())
+    assert "mlflow.parentRunId" not in training.data.tags and len(runs) == 4
+    assert training.data.tags["ra.dag"] == "20260101-120000-abcdef"
 
 
 def test_data_is_recorded(runs):
@@ -165,24 +162,6 @@ def test_a_delivery_that_is_repeated_makes_no_second_version(client, store, runs
     assert len(client.search_model_versions(f"name = '{MODEL}'")) == 1
 
 
-def test_the_dag_has_failed_if_one_of_its_runs_has(client, store, monkeypatch):
-    monkeypatch.setenv("RA_DAG_ID", "20260101-130000-fedcba")
-    monkeypatch.setattr(tracking, "_start_deliverer", lambda *_: None)
-    uri = store[0]
-    with (
-        pytest.raises(ValueError, match="diverged"),
-        tracking.start_run("one", "train", {}, {}, uri),
-    ):
-        raise ValueError("diverged")
-    with tracking.start_run("two", "train", {}, {}, uri):
-        pass
-    assert tracking.deliver(uri) == 0
-    experiment = client.get_experiment_by_name("ra").experiment_id
-    found = client.search_runs([experiment], "tags.`ra.dag` = '20260101-130000-fedcba'")
-    status = {run.info.run_name: run.info.status for run in found}
-    assert status == {"DAG 20260101-130000-fedcba": "FAILED", "one": "FAILED", "two": "FINISHED"}
-
-
 def test_a_model_that_is_not_there_is_one_line(store, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store[0])
     assert main(["process", "--model", "models:/none/1", "x.png", str(tmp_path)]) == 1
@@ -208,7 +187,7 @@ def test_the_ui_lists_runs_compares_lambdas_and_shows_the_matrix(store, runs, tm
     experiment = trainings[0].experiment_id
     with mlflow_server(tmp_path, store[0]) as address, chromium() as browser:
         browser.open(f"{address}/#/experiments/{experiment}/runs")
-        browser.wait_for_text("DAG embedded 20260101-120000-abcdef")
+        browser.wait_for_text(*(info.run_name for info in trainings))
 
         chosen = {"runs": [info.run_id for info in trainings], "experiments": [experiment]}
         query = urllib.parse.urlencode({key: json.dumps(value) for key, value in chosen.items()})
