@@ -7,6 +7,7 @@ torch with them.
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 
@@ -35,6 +36,17 @@ def p_model_order(name: str) -> tuple[int, str]:
 
     known = [NO_PROCESSING, *OBJECTIVES]
     return (known.index(name) if name in known else len(known), name)
+
+
+def aware(p_models: Iterable[str]) -> str:
+    """The recognition-aware objective to show beside plain: ``ra`` where it is one of them."""
+    others = sorted(set(p_models) - {NO_PROCESSING, PLAIN}, key=p_model_order)
+    return others[0] if others else RA
+
+
+def measured(tidy: pd.DataFrame) -> str:
+    """What share of the images a table of evaluations shows: data without labels has agreement."""
+    return "agreement" if "agreement" in set(tidy.metric) else "top-1"
 
 
 def recognizer_title(name: str) -> str:

@@ -24,8 +24,8 @@ from ra.evaluation.statistics import LEVEL
 from ra.files import write_text
 from ra.models.checkpoints import load_processor, read_header
 from ra.reporting import names, plots
-from ra.reporting.names import NO_PROCESSING, PLAIN, RA
-from ra.reporting.significance import ALL_SEEDS, read_identity
+from ra.reporting.names import NO_PROCESSING, PLAIN
+from ra.reporting.significance import ALL_SEEDS, agreement_as_top1, read_identity
 from ra.reporting.tables import (
     accuracy_table,
     bounds,
@@ -61,11 +61,12 @@ def write_report(
     tables = {task: accuracy_table(tidy, task, recognizers) for task in tasks}
     limits = {task: bounds(accuracy_table, tidy, task, recognizers) for task in tasks}
     tests = read_significance(significance)
-    quality = quality_table(tidy)
+    quality, measure = quality_table(tidy), names.measured(tidy)
+    psnr = names.measure_title("psnr") in quality
     drawn = {
-        "bars": plots.bars(tables, limits),
-        "gains": plots.gains(gain) if len(gain := gain_table(tables)) else "",
-        "plane": plots.plane(tables, quality) if names.measure_title("psnr") in quality else "",
+        "bars": plots.bars(tables, limits, measure),
+        "gains": plots.gains(gain, measure) if len(gain := gain_table(tables)) else "",
+        "plane": plots.plane(tables, quality, measure) if psnr else "",
     }
     template = files("ra.reporting").joinpath("page.html").read_text(encoding="utf-8")
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(template)
@@ -74,7 +75,8 @@ def write_report(
         images=int(tidy.n.max()),
         seeds=tidy.seed.nunique(),
         version=__version__,
-        headlines=[headline(task, table, tests) for task, table in tables.items()],
+        measure=measure,
+        headlines=[headline(task, table, tests, measure) for task, table in tables.items()],
         recognizers=[names.recognizer_title(name) for name in recognizers],
         tables={
             names.task_title(task): headline_cells(table, limits[task], tests[tests.task == task])
@@ -109,21 +111,22 @@ def read_significance(path: Path | None) -> pd.DataFrame:
         raise UserError(f"{path}: cannot be read as significance.csv ({error})") from None
 
 
-def headline(task: str, table: pd.DataFrame, tests: pd.DataFrame) -> str:
+def headline(task: str, table: pd.DataFrame, tests: pd.DataFrame, measure: str) -> str:
     """One sentence: how many recognizers are better on the output of RA than on that of plain."""
     title, plain, nothing = (
         names.task_title(task),
         names.p_model_title(PLAIN),
         names.p_model_title(NO_PROCESSING),
     )
-    name = next((n for n in table.index if n.startswith(names.p_model_title(RA))), None)
+    name = next((n for n in table.index if n not in (plain, nothing)), None)
     if name is None or plain not in table.index:
         best = table.mean(axis=1).idxmax()
-        return f"{title}: {best} is best, {table.loc[best].mean():.1f} % top-1 on average."
+        return f"{title}: {best} is best, {table.loc[best].mean():.1f} % {measure} on average."
     gain = table.loc[name] - table.loc[plain]
     better = int((gain > 0).sum())
-    text = f"{title}: {better} of {len(gain)} recognizers are more accurate after {name} than "
-    text += f"after {plain}, {gain.mean():+.1f} points of top-1 on average"
+    do = "are more accurate" if measure == "top-1" else "agree more"
+    text = f"{title}: {better} of {len(gain)} recognizers {do} after {name} than "
+    text += f"after {plain}, {gain.mean():+.1f} points of {measure} on average"
     if not tests.empty:
         own = tests[(tests.task == task) & (tests.model == name) & (tests.difference > 0)]
         text += f"; {int((own.p_holm < LEVEL).sum())} of {better} gains significant"
@@ -157,7 +160,7 @@ def headline_cells(
 
 
 def gain_table(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Points of top-1 of each trained processor over plain: rows (task, processor), columns
+    """Points of each trained processor over plain: rows (task, processor), columns
     recognizers."""
     plain, nothing = names.p_model_title(PLAIN), names.p_model_title(NO_PROCESSING)
     parts = {
@@ -171,27 +174,32 @@ def gain_table(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def examples(evaluations: Sequence[Path], task: str, data: Path) -> dict[str, object] | None:
     """Images that a recognizer gets wrong after plain and right after RA, the first of each class.
 
-    The recognizer is one that took no part in the training where there is one. How often the
-    opposite happens is counted as well (lost).
+    Without labels, its answer to the clean image is right. The recognizer is one that took no part
+    in the training where there is one. How often the opposite happens is counted as well (lost).
     """
     runs = {path: read_identity(path) for path in evaluations}
-    path = next((p for p, one in runs.items() if (one["task"], one["p_model"]) == (task, RA)), None)
+    aware = names.aware(str(one["p_model"]) for one in runs.values())
+    found = (p for p, one in runs.items() if (one["task"], one["p_model"]) == (task, aware))
+    path = next(found, None)
     identity = runs.get(path, {})
     same = {"task": task, "p_model": PLAIN, "seed": identity.get("seed")}
     plain = next((p for p, other in runs.items() if same.items() <= other.items()), None)
     if path is None or plain is None:
         return None
-    before, after = (pd.read_csv(p.with_name("images.csv")) for p in (plain, path))
+    before, after = (
+        agreement_as_top1(pd.read_csv(p.with_name("images.csv"))) for p in (plain, path)
+    )
     columns = [column for column in after if column.endswith(":prediction") and column in before]
     known = [column.removesuffix(":prediction") for column in columns]
     if not known:
         return None
     r = next((r for r in known if r != identity["training_r"]), known[0])
+    after["label"] = after.get(f"{r}:clean", after["label"])
     wrong, right = before[f"{r}:top1"] == 0, after[f"{r}:top1"] == 1
     found = after[wrong & right].drop_duplicates("label").head(PICTURES)
     return {
         "task": names.task_title(task),
-        "model": f"{names.p_model_title(RA)} (lambda {identity['lambda']:g})",
+        "model": f"{names.p_model_title(aware)} (lambda {identity['lambda']:g})",
         "recognizer": names.recognizer_title(r),
         "met": r == identity["training_r"],
         "gained": int((wrong & right).sum()),
@@ -215,7 +223,8 @@ def _pictures(found, before, r: str, plain: Path, aware: Path, data: Path) -> li
         batch = Crops(split, task).__getitems__([(0, VALIDATION, index)]).to(torch.device("cpu"))
         outputs = [processor(batch.input) for processor in processors]
         images = [no_processing(batch.input, task.scale), *outputs, batch.target]
-        right, wrong = (split.info.classes[k] for k in (label, predicted[index]))
+        classes = split.info.classes
+        right, wrong = (classes[k] if classes else f"class {k}" for k in (label, predicted[index]))
         shown.append(
             {
                 "label": right,

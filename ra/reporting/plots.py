@@ -51,12 +51,14 @@ def _svg(figure) -> str:
 
 
 def bars(
-    tables: Mapping[str, pd.DataFrame], limits: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]
+    tables: Mapping[str, pd.DataFrame],
+    limits: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]],
+    measure: str,
 ) -> str:
     """SVG: a panel per task, a group of bars per recognizer, a bar per processor with interval.
 
     Args:
-        tables: task -> top-1 (%), rows processors, columns recognizers.
+        tables: task -> ``measure`` (%), rows processors, columns recognizers.
         limits: task -> (lower, upper), shaped as the tables.
     """
     colours = _colours(tables)
@@ -78,31 +80,31 @@ def bars(
                 error_kw={"elinewidth": 0.8, "ecolor": "#333333"},
             )
         axes.set_xticks(places, table.columns)
-        axes.set_ylabel("top-1 (%)")
+        axes.set_ylabel(f"{measure} (%)")
         _plain_axes(axes, task)
     figure.legend(loc="outside upper center", ncols=min(5, len(colours)), frameon=False)
     return _svg(figure)
 
 
-def plane(tables: Mapping[str, pd.DataFrame], quality: pd.DataFrame) -> str:
-    """SVG: a panel per task, PSNR against the mean top-1 of all recognizers.
+def plane(tables: Mapping[str, pd.DataFrame], quality: pd.DataFrame, measure: str) -> str:
+    """SVG: a panel per task, PSNR against the mean ``measure`` of all recognizers.
 
     Args:
-        tables: task -> top-1 (%), rows processors, columns recognizers.
+        tables: task -> ``measure`` (%), rows processors, columns recognizers.
         quality: the image-quality table, with rows (task, processor).
     """
     colours = _colours(tables)
     psnr = quality[measure_title("psnr")]
     figure, drawn = panels(len(tables), 10 / len(tables), 3.6)
     for axes, (task, table) in zip(drawn, tables.items(), strict=True):
-        for name, top1 in table.mean(axis=1).items():
+        for name, share in table.mean(axis=1).items():
             look = {"ms": 9, "color": colours[name], "label": name if axes is drawn[0] else None}
-            axes.plot(psnr[task_title(task), name], top1, "o", **look)
+            axes.plot(psnr[task_title(task), name], share, "o", **look)
         axes.margins(0.15)
         axes.set_xlabel("PSNR (dB)")
         axes.grid(alpha=0.3)
         _plain_axes(axes, task)
-    drawn[0].set_ylabel("mean top-1 of all recognizers (%)")
+    drawn[0].set_ylabel(f"mean {measure} of all recognizers (%)")
     figure.legend(loc="outside upper center", ncols=min(5, len(colours)), frameon=False)
     return _svg(figure)
 
@@ -118,14 +120,14 @@ def _plain_axes(axes, task: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def gains(table: pd.DataFrame) -> str:
+def gains(table: pd.DataFrame, measure: str) -> str:
     """SVG heat map of differences in points: blue gains, red losses, white none."""
     figure, (axes,) = panels(1, max(6.5, 4 + 1.15 * table.shape[1]), 1.2 + 0.42 * len(table))
     most = max(np.nanmax(np.abs(table.to_numpy(dtype=float))), 1.0)  # weak below a point
     names = [", ".join(map(str, np.atleast_1d(name))) for name in table.index]
     look = {"cmap": "RdBu", "vmin": -most, "vmax": most}
     image = _matrix(axes, table, names, "+.1f", lambda v: abs(v) > 0.6 * most, look)
-    figure.colorbar(image, label="points of top-1 over plain")
+    figure.colorbar(image, label=f"points of {measure} over plain")
     return _svg(figure)
 
 

@@ -40,6 +40,11 @@ def read_answers(evaluation: Path) -> pd.DataFrame:
         images = pd.read_csv(path, usecols=lambda name: not name.endswith(UNUSED))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as per-image answers ({error})") from None
+    return agreement_as_top1(images)
+
+
+def agreement_as_top1(images: pd.DataFrame) -> pd.DataFrame:
+    """The answers to images without labels under the names that labelled ones have."""
     return images.rename(columns=lambda name: re.sub(":agreement$", ":top1", name))
 
 
@@ -122,13 +127,13 @@ def write_significance(evaluations: Sequence[Path], out: Path, clusters: str = "
     """significance.csv with every digit; significance.md and .tex rounded."""
     table = significance(evaluations, clusters)
     write_csv(out / "significance.csv", table)
-    rounded = readable(table)
+    rounded = readable(table, names.measured(read_evaluations(evaluations)))
     write_markdown(rounded, out / "significance.md")
     latex = to_latex(rounded.set_index(["Task", "P Model"]), decimals=1, bold=False)
     write_text(out / "significance.tex", latex)
 
 
-def readable(table: pd.DataFrame) -> pd.DataFrame:
+def readable(table: pd.DataFrame, measure: str = "top-1") -> pd.DataFrame:
     """The rows of ``significance`` with titles, and numbers rounded as text."""
     seeds = {"Seed": table.seed} if table.seed.nunique() > 1 else {}
     numbers = zip(table.difference, table.low, table.high, strict=True)
@@ -145,7 +150,9 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             "against": names.p_model_title(PLAIN),
             "R": table.evaluation_r.map(names.recognizer_title),
             **seeds,
-            "Top-1 difference, points [95 %]": pd.Series(shown, table.index, dtype=object),
+            f"{measure.capitalize()} difference, points [95 %]": pd.Series(
+                shown, table.index, dtype=object
+            ),
             "p": _rounded(table.p),
             "p (Holm)": _rounded(table.p_holm),
             "n": table.n,

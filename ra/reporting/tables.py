@@ -13,7 +13,7 @@ from ra.errors import UserError
 from ra.files import write_csv, write_text
 from ra.registry import NO_RECOGNIZER
 from ra.reporting import names
-from ra.reporting.names import PLAIN, RA
+from ra.reporting.names import PLAIN
 from ra.reporting.plots import write_heat_map
 
 FIRST = ("top1", "agreement")  # the share of images in the tables; a data set has one of them
@@ -109,9 +109,10 @@ def transfer_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[str]) ->
     Where a training R has several lambdas, each is a row. Source: paper section 4, transfer
     between architectures.
     """
-    rows = tidy[(tidy.task == task) & tidy.metric.isin(FIRST) & tidy.p_model.isin([PLAIN, RA])]
+    shown = [PLAIN, names.aware(tidy.p_model)]
+    rows = tidy[(tidy.task == task) & tidy.metric.isin(FIRST) & tidy.p_model.isin(shown)]
     labels = rows.training_r.map(names.recognizer_title).where(
-        rows.p_model == RA, names.p_model_title(PLAIN)
+        rows.p_model != PLAIN, names.p_model_title(PLAIN)
     )
     several = rows.groupby(["p_model", "training_r"])["lambda"].transform("nunique") > 1
     labels = labels.where(~several, labels + rows["lambda"].map(", lambda {:g}".format))
@@ -153,7 +154,7 @@ def write_transfer(evaluations: Sequence[Path], out: Path, recognizers: Sequence
         for name, make in (("transfer", transfer_table), ("table1", own_recognizer_table)):
             table = make(tidy, task, recognizers)
             _write(out / f"{name}_{task}", table, bounds(make, tidy, task, recognizers))
-            title = f"{names.task_title(task)}: top-1, {table.index.name}"
+            title = f"{names.task_title(task)}: {names.measured(tidy)}, {table.index.name}"
             write_heat_map(out / f"{name}_{task}.png", table, title)
 
 

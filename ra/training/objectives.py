@@ -145,13 +145,34 @@ class UnsupervisedRecognitionAware(RecognitionAware):
                     found.append(self.recognizer(images).float().softmax(dim=1))
         return torch.stack([torch.cat(found) for found in answers])
 
-    def recognition(self, output: Tensor, batch: Batch) -> Tensor:
+    def clean_answers(self, batch: Batch) -> Tensor:
+        """softmax R(target), (N, classes), without gradients."""
         if self.wanted is not None:
-            wanted = self.wanted[batch.mirrored, batch.index]
-        else:
-            with torch.no_grad():
-                wanted = self.recognizer(batch.target).softmax(dim=1)
-        return F.mse_loss(self.recognizer(output).softmax(dim=1), wanted)
+            return self.wanted[batch.mirrored, batch.index]
+        with torch.no_grad():
+            return self.recognizer(batch.target).softmax(dim=1)
+
+    def recognition(self, output: Tensor, batch: Batch) -> Tensor:
+        return F.mse_loss(self.recognizer(output).softmax(dim=1), self.clean_answers(batch))
+
+
+@OBJECTIVES.register("ra_pseudo")
+class PseudoLabelled(UnsupervisedRecognitionAware):
+    """``ra`` with R's own answer to the clean image for a label; not in the paper."""
+
+    title = "RA with Pseudo-labels"
+    default_weight = RecognitionAware.default_weight
+
+    def recognition(self, output: Tensor, batch: Batch) -> Tensor:
+        return F.cross_entropy(self.recognizer(output), self.clean_answers(batch).argmax(dim=1))
+
+
+@OBJECTIVES.register("ra_transformer_unsupervised")
+class UnsupervisedTransformer(TransformerRecognitionAware, UnsupervisedRecognitionAware):
+    """P: MSE only. T: lambda * MSE(softmax R(T(P(x).detach())), softmax R(target)); no labels."""
+
+    title = "Unsupervised RA with Transformer"
+    default_weight = UnsupervisedRecognitionAware.default_weight
 
 
 @OBJECTIVES.register("perceptual")

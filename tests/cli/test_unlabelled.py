@@ -1,5 +1,7 @@
 """From a folder of photographs without labels to a table of agreement, by commands."""
 
+import re
+
 import pandas as pd
 import pytest
 import torch
@@ -19,7 +21,9 @@ def call(*arguments):
 def own_recognizer(folder, logits=7):
     """The YAML file of a recognizer whose classes nothing names."""
     torch.manual_seed(0)
-    torch.save(build_recognizer("mobilenet_v3_small", logits).classifier.state_dict(), folder / "w.pth")
+    torch.save(
+        build_recognizer("mobilenet_v3_small", logits).classifier.state_dict(), folder / "w.pth"
+    )
     content = {"arch": "mobilenet_v3_small", "num_classes": logits, "state_dict": "w.pth"}
     (folder / "mine.yaml").write_text(yaml.safe_dump(content))
     return folder / "mine.yaml"
@@ -66,8 +70,14 @@ def test_tables_and_report_are_of_agreement(place):
     call("table", "--significance", "--save-dir", place / "t", "--evaluations", *evaluations)
     table = pd.read_csv(place / "t/dn.csv")
     assert table["P Model/Evaluation on R"].tolist() == ["Plain Processing", "Unsupervised RA"]
+    assert "Agreement difference, points [95 %]" in (place / "t/significance.md").read_text()
     tests = pd.read_csv(place / "t/significance.csv")
     assert tests[["p_model", "evaluation_r"]].values.tolist() == [["ra_unsupervised", "mine"]]
-    call(
-        "report", "--save-dir", place / "r", "--data", place / "data", "--evaluations", *evaluations
-    )
+    more = ["--data", place / "data", "--significance", place / "t/significance.csv"]
+    call("report", "--save-dir", place / "r", *more, "--evaluations", *evaluations)
+    page = (place / "r/report.html").read_text()
+    assert "points of agreement on average" in page and "<th>P, agreement in %</th>" in page
+    assert not re.search("top-1|accura", page, re.I)
+    call("transfer-matrix", "--save-dir", place / "m", "--evaluations", *evaluations)
+    for name in ("transfer", "table1"):
+        assert len(pd.read_csv(place / f"m/{name}_dn.csv")) == 2

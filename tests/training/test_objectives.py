@@ -31,7 +31,7 @@ def objective(recognizer):
     def build(mode, weight):
         torch.manual_seed(2)
         networks = {"processor": build_processor("SRResNet", 1, channels=4, blocks=1)}
-        if mode == "ra_transformer":
+        if OBJECTIVES.get(mode).needs_transformer:
             networks["transformer"] = build_processor("pix2pix", 1, channels=2, blocks=1)
         return OBJECTIVES.get(mode)(recognizer=recognizer, weight=weight, **networks)
 
@@ -151,6 +151,36 @@ def test_the_perceptual_loss_vanishes_where_r_sees_the_target(objective, batch):
     output = batch.target.clone().requires_grad_()
     assert built.recognition(output, batch) == 0
     assert objective("perceptual", 1.0).losses(batch)["recognition"] > 0
+
+
+FREE = ["plain", "ra_unsupervised", "ra_pseudo", "ra_transformer_unsupervised"]
+
+
+def test_label_free_objectives_use_no_label(objective, batch):
+    assert [name for name in OBJECTIVES if not OBJECTIVES.get(name).needs_labels] == FREE
+    unlabelled = batch._replace(label=torch.full_like(batch.label, -1))
+    for name in FREE:
+        losses = [objective(name, 1.0).losses(one)["total"] for one in (batch, unlabelled)]
+        assert losses[0] == losses[1]
+
+
+def test_pseudo_labels_are_the_answers_to_the_clean_images(objective, batch):
+    built = objective("ra_pseudo", 1.0)
+    own = built.recognizer(batch.target).argmax(dim=1)
+    expected = objective("ra", 1.0).losses(batch._replace(label=own))["recognition"]
+    assert torch.isclose(built.losses(batch)["recognition"], expected)
+
+
+def test_an_unsupervised_transformer_draws_the_answers_together(objective, batch):
+    built = objective("ra_transformer_unsupervised", 1.0)
+    networks = built.modules
+    seen = networks["transformer"](networks["processor"](batch.input).detach())
+    answers = [built.recognizer(images).softmax(dim=1) for images in (seen, batch.target)]
+    losses = built.losses(batch)
+    assert torch.isclose(losses["recognition"], F.mse_loss(*answers))
+    losses["recognition"].backward()
+    assert all(p.grad is None for p in networks["processor"].parameters())
+    assert all(p.grad is not None for p in networks["transformer"].parameters())
 
 
 @pytest.mark.parametrize("mode", ["ra", "ra_transformer", "ra_unsupervised", "perceptual"])

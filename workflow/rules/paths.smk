@@ -160,5 +160,8 @@ def table_images(wildcards):
 
 def matrix_evaluations(wildcards):
     """The objectives of the transfer matrix at their first lambda, trained by every recognizer."""
-    chosen = {o: v[:1] for o, v in CONFIG.objectives.items() if o != "ra_unsupervised"}
+    first = {objective: lambdas[:1] for objective, lambdas in CONFIG.objectives.items()}
+    # Of the paper's objectives, those that use labels, where one of them does.
+    with_labels = {o: v for o, v in first.items() if OBJECTIVES.get(o).needs_labels}
+    chosen = {o: v for o, v in first.items() if not needs_recognizer(o)} | (with_labels or first)
     return evaluations(processors(chosen, CONFIG.matrix_recognizers))
