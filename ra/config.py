@@ -285,7 +285,8 @@ def _check_analysis(config: Config, e: Experiment) -> None:
     box = e.analysis.black_box
     if box.url and (box.command or not box.label_path):
         raise UserError(f"{KEY}analysis.black_box.url: needs label_path, and no command")
-    for objective, lambdas in e.analysis.lambdas.objectives.items():
+    rows = [(o, [value]) for o, value in e.analysis.extras.objectives.items()]
+    for objective, lambdas in [*e.analysis.lambdas.objectives.items(), *rows]:
         for weight in lambdas:
             canonical_mode(objective, weight)
     for task, network in e.analysis.extras.processors.items():

@@ -19,7 +19,9 @@ def call(*arguments):
 def own_recognizer(folder, logits=7):
     """The YAML file of a recognizer whose classes nothing names."""
     torch.manual_seed(0)
-    torch.save(build_recognizer("mobilenet_v3_small", logits).classifier.state_dict(), folder / "w.pth")
+    torch.save(
+        build_recognizer("mobilenet_v3_small", logits).classifier.state_dict(), folder / "w.pth"
+    )
     content = {"arch": "mobilenet_v3_small", "num_classes": logits, "state_dict": "w.pth"}
     (folder / "mine.yaml").write_text(yaml.safe_dump(content))
     return folder / "mine.yaml"
