@@ -248,7 +248,7 @@ def _start(e: Experiment) -> dict[str, Any]:
     init = {"init": str(e.processor.init)} if e.processor.init else {}
     if not is_published(e.processor.arch):
         return {**_network(e.processor, "processor"), **init}
-    published_file(e.processor.arch)
+    published_file(e.processor.arch, f"{KEY}processor.arch: ")
     for name in e.processor.model_extra:
         raise UserError(f"{KEY}processor.{name}: a published network has no settings")
     return {"arch": e.processor.arch, **init}

@@ -31,11 +31,11 @@ def is_published(arch: str) -> bool:
     return arch.startswith(PREFIX)
 
 
-def published_file(arch: str) -> Path:
-    """The file that ``arch`` names; UserError where there is none."""
+def published_file(arch: str, where: str = "--sr-arch: ") -> Path:
+    """The file that ``arch`` names; UserError, which begins with ``where``, if there is none."""
     path = Path(arch.removeprefix(PREFIX))
     if not path.is_file():
-        raise UserError(f"{arch}: no such file; write {PREFIX}FILE")
+        raise UserError(f"{where}{arch}: no such file")
     return path
 
 
@@ -115,8 +115,9 @@ def _found(path: Path, state: Mapping[str, Tensor]) -> Any:
     try:
         found = spandrel.MAIN_REGISTRY.load(given)
     except spandrel.UnsupportedModelError:
-        known = ", ".join(sorted(one.architecture.id for one in spandrel.MAIN_REGISTRY))
-        raise UserError(f"{path}: of none of the architectures that are known: {known}") from None
+        raise UserError(
+            f"{path}: of no architecture that spandrel knows, as SwinIR, ESRGAN or NAFNet are"
+        ) from None
     except Exception as error:  # whatever odd tensors lead to
         reason = _misfits(str(error)) or first_line(error)
         raise UserError(f"{path}: its weights fit no network: {reason}") from None

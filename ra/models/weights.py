@@ -32,7 +32,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
                 state = torch.load(path, map_location="cpu", weights_only=True)
             except pickle.UnpicklingError:
                 raise UserError(
-                    f"{path}: refused: its pickle holds more than tensors; nothing was executed; "
+                    f"{path}: damaged, or a pickle of more than tensors, which is not executed; "
                     "save the state dict alone"
                 ) from None
         within = [state[key] for key in STATES if isinstance(state.get(key), dict)]
