@@ -105,7 +105,8 @@ def load_processor(path: Path, device: str | torch.device = "cpu") -> nn.Module:
     Its whole header is ``module.stored``. Errors as in ``read_header`` and ``build``.
     """
     header, state = read_model(path, ("processor", "transformer"))
-    network, module = header["network"], None
+    network: dict[str, Any] = header["network"]
+    module: Any
     if is_published(str(network.get("arch"))):
         inner = {name.removeprefix(INNER): value for name, value in state.items()}
         module = Restorer(path, inner, network.get("scale"))

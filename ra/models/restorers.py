@@ -174,7 +174,9 @@ def start_processor(
         module = build_processor(arch, scale, **settings)
     if init:
         state = read_weights(init)
-        state = Restorer(init, state, scale).state_dict() if file else state
+        if file:
+            inner = {name.removeprefix(INNER): value for name, value in state.items()}
+            state = Restorer(init, inner, scale).state_dict()
         fit(init, module, state, f"--sr-arch {arch}")
     module.origin = {}
     if source := init or file:

@@ -2,47 +2,50 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ra.errors import UserError
-from ra.models.inert_pickle import one_line_for
+from ra.models.inert_pickle import one_line_for, open_pickled
 
 # Where training scripts keep the weights, the best first, and what wrappers put before their names.
 STATES = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")
-WRAPPERS = ("module.", "netG.", "network.")
+WRAPPERS = ("module.", "netG.")
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of one network in ``path``, by their names without what wrappers add.
+def read_weights(
+    file: Path, states: tuple[str, ...] = STATES, wrappers: tuple[str, ...] = WRAPPERS
+) -> dict[str, Tensor]:
+    """The tensors of the network in ``file``, by their names without those of wrappers.
+
+    Args:
+        states: keys under which a checkpoint has the network's tensors.
 
     Raises:
-        UserError: no such file, damaged, or a pickle of more than tensors.
+        UserError: no such file, damaged, or not of tensors; nothing in it is executed.
     """
-    with one_line_for(path):
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            try:
-                state = torch.load(path, map_location="cpu", weights_only=True)
-            except pickle.UnpicklingError:
-                raise UserError(
-                    f"{path}: damaged, or a pickle of more than tensors, which is not executed; "
-                    "save the state dict alone"
-                ) from None
-        within = [state[key] for key in STATES if isinstance(state.get(key), dict)]
-        state = within[0] if within else state
-        if not state or not all(isinstance(value, Tensor) for value in state.values()):
-            raise UserError(f"{path}: not a state dict of tensors, nor one under {STATES[0]}")
-    for prefix in WRAPPERS:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
+    with one_line_for(file):
+        state: Any = load_file(file) if file.suffix == ".safetensors" else open_pickled(file)
+        for _ in states:  # a checkpoint within a checkpoint; one that holds itself has no end
+            within = [state[key] for key in states if isinstance(state, dict) and key in state]
+            state = next((part for part in within if isinstance(part, dict) and part), state)
+        values = state.values() if isinstance(state, dict) else [None]
+        if not all(isinstance(value, Tensor) for value in values):
+            places = ", ".join(states)
+            raise UserError(f"{file}: not a state dict of tensors, nor one under {places}")
+    found: dict[str, Tensor] = {}
+    for name, value in state.items():
+        name = str(name)
+        while prefix := next((part for part in wrappers if name.startswith(part)), None):
+            name = name.removeprefix(prefix)
+        if name in found:
+            raise UserError(f"{file}: holds {name} twice; save the state dict of one network")
+        found[name] = value
+    return found
 
 
 def fit(path: Path, module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:

@@ -94,7 +94,9 @@ def test_a_published_file_may_be_safetensors(tmp_path):
 
 def test_a_pickle_of_more_than_tensors_is_refused(tmp_path):
     torch.save({"params": Compact(num_feat=8, num_conv=2)}, tmp_path / "net.pth")
-    with pytest.raises(UserError, match="net.pth: damaged, or a pickle of more than tensors"):
+    with pytest.raises(
+        UserError, match="net.pth: refused: its pickle uses spandrel.*; nothing was executed"
+    ):
         start_processor(f"spandrel:{tmp_path / 'net.pth'}", 4, {})
 
 
