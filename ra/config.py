@@ -102,6 +102,8 @@ def _scalars(value: Any) -> Any:
 
 
 def _typed(e: Experiment) -> Config:
+    from ra.models.restorers import is_published
+
     tasks = _tasks(e)
     objectives, objective_settings = _objectives(e)
     used = check_files([*e.recognizers.train, *e.recognizers.evaluate])
@@ -114,6 +116,12 @@ def _typed(e: Experiment) -> Config:
             f"{KEY}recognizers.matrix: {one} is not in recognizers.evaluate; each training "
             "recognizer of the matrix also evaluates"
         )
+    processor = _start(e)
+    if "init" in processor or is_published(processor["arch"]):
+        objectives = {"published": (0.0,), **objectives}  # a row of its own
+        objective_settings = {"published": {}, **objective_settings}
+    elif "published" in objectives:
+        raise UserError(f"{KEY}objectives.published: needs processor.arch: spandrel:FILE")
     data = str(Path(e.data).expanduser()) if e.data.startswith("~") else e.data
     folder = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(data).resolve().name).strip("-.") or "data"
     config = Config(
@@ -131,7 +139,7 @@ def _typed(e: Experiment) -> Config:
         own_recognizers={name: one for name, one in used.items() if is_own(one)},
         weights=e.recognizers.weights,
         recognizer_schedules=_schedules(e, dict.fromkeys(train + evaluate)),
-        processor=_network(e.processor, "processor"),
+        processor=processor,
         transformer=_network(e.transformer, "transformer"),
         processor_schedule=e.processor.schedule.model_dump(),
         objectives=objectives,
@@ -231,6 +239,21 @@ def _schedules(e: Experiment, names: Mapping[str, None]) -> dict[str, dict[str, 
     return {one: {**shared, **e.recognizers.overrides.get(one, {})} for one in names}
 
 
+def _start(e: Experiment) -> dict[str, Any]:
+    """The processor: its architecture and settings, and the file of its first weights if any."""
+    from ra.models.restorers import is_published, published_file
+
+    if e.processor.init and not e.processor.init.is_file():
+        raise UserError(f"{KEY}processor.init: {e.processor.init}: no such file")
+    init = {"init": str(e.processor.init)} if e.processor.init else {}
+    if not is_published(e.processor.arch):
+        return {**_network(e.processor, "processor"), **init}
+    published_file(e.processor.arch, f"{KEY}processor.arch: ")
+    for name in e.processor.model_extra:
+        raise UserError(f"{KEY}processor.{name}: a published network has no settings")
+    return {"arch": e.processor.arch, **init}
+
+
 def _network(network, key: str) -> dict[str, Any]:
     """``arch`` and all settings of that architecture."""
     from ra.models.processors import PROCESSORS
@@ -262,7 +285,8 @@ def _check_analysis(config: Config, e: Experiment) -> None:
     box = e.analysis.black_box
     if box.url and (box.command or not box.label_path):
         raise UserError(f"{KEY}analysis.black_box.url: needs label_path, and no command")
-    for objective, lambdas in e.analysis.lambdas.objectives.items():
+    rows = [(o, [value]) for o, value in e.analysis.extras.objectives.items()]
+    for objective, lambdas in [*e.analysis.lambdas.objectives.items(), *rows]:
         for weight in lambdas:
             canonical_mode(objective, weight)
     for task, network in e.analysis.extras.processors.items():

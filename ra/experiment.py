@@ -49,7 +49,12 @@ class Recognizers(Settings):
 
 
 class Processor(Architecture):
-    arch: str = setting("SRResNet", "architecture of the processor; its settings are keys as well")
+    arch: str = setting(
+        "SRResNet",
+        "architecture of the processor, whose settings are keys as well; or spandrel:FILE, a "
+        "published checkpoint",
+    )
+    init: Path | None = setting(None, "file of the weights with which trainings begin")
     schedule: Schedule = setting(Schedule(), "of the processor's training")
 
 

@@ -105,7 +105,7 @@ def test_labels_that_are_missing_are_told_before_any_job(tmp_path):
     for keys["data"] in (str(root), str(write_images(tmp_path / "classes", train=1, val=1))):
         with pytest.raises(UserError) as error:
             change(**keys, images={"labels": False})
-        message = "no labels, which objective ra needs; without: plain, ra_unsupervised"
+        message = "no labels, which objective ra needs; without: published, plain, ra_unsupervised"
         assert str(error.value).startswith(f"config key data: {keys['data']}: {message}")
     assert change(**keys)
     shutil.rmtree(tmp_path / "classes/val/b")

@@ -1,4 +1,4 @@
-"""Beyond the paper: ensembles, a perceptual loss, a second processor, recognizers that learn the
+"""Beyond the paper: ensembles, other objectives, a second processor, recognizers that learn the
 processed images."""
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from ra.reporting.plots import panels, save
 def write_extras(o: Extras) -> None:
     """Write extras.csv, .md and .png.
 
-    A processor is compared with the plain one of its task and group, and with the
-    recognition-aware one that is named first; a plain one with that of the first group.
+    A processor is compared with the plain one of its task and group, or of the first group where
+    its own has none, and with the recognition-aware one that is named first; a plain one with that
+    of the first group.
     """
     known = []
     for name, *paths in o.group:
@@ -41,14 +42,17 @@ def write_extras(o: Extras) -> None:
     first = o.group[0][0]
     aware = next((labels for labels, _ in known if labels["p_model"] == "ra"), None)
 
+    with_plain = {labels["group"] for labels, _ in known if labels["p_model"] == "plain"}
+
     def plain(labels: Labels) -> Labels:
-        other = {"group": first} if labels["p_model"] == "plain" else {}
-        return {**plain_of(labels), **other}
+        own = labels["p_model"] != "plain" and labels["group"] in with_plain
+        return {**plain_of(labels), "group": labels["group"] if own else first}
 
     def ra(labels: Labels) -> Labels | None:
         if aware is None or labels["p_model"] == "plain":
             return None
-        return {**labels, **{key: aware[key] for key in ("p_model", "lambda", "training_r")}}
+        theirs = {key: aware[key] for key in ("p_model", "lambda", "training_r")}
+        return {**labels, **theirs, "group": plain(labels)["group"]}
 
     table = score(known, plain)
     over_ra = score(known, ra)[["difference", "difference_low", "difference_high", "p", "p_holm"]]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ra.settings.base import Float, Int, Settings, setting
-from ra.settings.shared import SCRATCH, Architecture, Lambdas, Names, Schedule
+from ra.settings.shared import SCRATCH, Architecture, Lambda, Lambdas, Names, Schedule
 
 Tasks = Names | None
 TASKS_HELP = "tasks of this analysis, where the experiment has them; null takes all"
@@ -100,7 +100,12 @@ class LambdaAnalysis(Settings):
 class ExtrasAnalysis(Settings):
     tasks: Tasks = setting(None, TASKS_HELP)
     weight: Float = setting(
-        1e-3, "weight of the recognition loss in every row", gt=0, alias="lambda"
+        1e-3, "weight of the recognition loss in the rows of ra", gt=0, alias="lambda"
+    )
+    objectives: dict[str, Lambda] = setting(
+        {"perceptual": 1e-3, "sr4ir": 1e-2},
+        "further objectives, a row each: their lambda; one that trains the recognizer as well has "
+        "a second row, with that recognizer",
     )
     ensemble: Names | None = setting(
         None,

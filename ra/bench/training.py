@@ -79,7 +79,7 @@ def bare(
     place(objective, device)
     for module in objective.modules.values():
         module.train()
-    optimizer = optimizer_of(objective, schedule)
+    optimizer = optimizer_of(objective.modules.values(), schedule)
     for batch in batches:
         with autocast(device, precision):
             losses = objective.losses(batch)

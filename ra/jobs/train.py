@@ -16,15 +16,16 @@ from ra.jobs.evaluate import evaluate_processor
 from ra.jobs.record import run_name
 from ra.jobs.training import Training, run_training
 from ra.models.checkpoints import save_model
-from ra.models.fixed import training_recognizer
+from ra.models.fixed import thaw, training_recognizer
 from ra.models.processors import build_processor
 from ra.models.released import import_checkpoint
+from ra.models.restorers import start_processor
 from ra.progress import say
 from ra.registry import NO_RECOGNIZER
 from ra.reporting.plots import write_strip
 from ra.settings.commands import Evaluate, ImportCheckpoint, Train
 from ra.settings.shared import PAPER_RECOGNIZERS, Runtime
-from ra.training.objectives import OBJECTIVES, canonical_mode, check_labels
+from ra.training.objectives import OBJECTIVES, Published, canonical_mode, check_labels
 
 
 def train_processor(o: Train) -> None:
@@ -48,7 +49,20 @@ def train_processor(o: Train) -> None:
     check_labels(objective, split.info.classes, split.info.root)
     fixed = training_recognizer(o.arch, o.recognizer, split.info) if needed else None
     torch.manual_seed(o.runtime.seed)
-    networks = {"processor": build_processor(o.sr_arch, task.scale, **o.processor_settings)}
+    as_it_is = kind is Published
+    begin = (o.sr_arch, task.scale, o.processor_settings, o.init, not as_it_is)
+    networks: dict[str, Any] = {"processor": start_processor(*begin)}
+    origin = networks["processor"].origin
+    if as_it_is:
+        if not origin:
+            raise UserError("--mode published: trains nothing; give --sr-arch spandrel:FILE")
+        objective += ":" + re.sub(r"[^\w.+-]", "-", Path(origin["file"]).stem)
+        used = networks["processor"]
+    elif kind.trains_recognizer:
+        used = None
+        thaw(fixed, o.arch)
+    else:
+        used = fixed
     if kind.needs_transformer:
         networks["transformer"] = build_processor(o.transformer_arch, 1, **o.transformer_settings)
     identity = {
@@ -59,12 +73,16 @@ def train_processor(o: Train) -> None:
         "recognizer": o.arch if needed else NO_RECOGNIZER,
         "seed": o.runtime.seed,
         "task_settings": task_settings,
+        **({"init": origin} if origin else {}),
     }
 
     def picture(where, run) -> dict[str, Any]:
         crops = Crops(open_split(**dict(o.source), split="val"), task)
         write_strip(o.save_dir / "sample.png", _sample(networks["processor"], crops, where))
-        return {}
+        # What a recognizer's own file has to say.
+        return (
+            {"arch": o.arch, "classes": list(split.info.classes)} if kind.trains_recognizer else {}
+        )
 
     job = Training(
         kind="train",
@@ -74,10 +92,11 @@ def train_processor(o: Train) -> None:
         identity=identity,
         settings={"data_digest": split.info.digest, **own}
         | {name: network.header for name, network in networks.items()},
-        fixed=(fixed,),
+        fixed=(used,),
         dataset=split.info,
         after=picture,
         done=lambda run: _register(o.save_dir, networks, identity, run),
+        ready=as_it_is,
     )
     run_training(job, o.schedule, o.runtime, o.save_dir)
 

@@ -20,6 +20,8 @@ from ra.errors import UserError, first_line, one_line
 from ra.files import atomic
 from ra.models.processors import PROCESSORS, build_processor
 from ra.models.recognizers import Recognizer, build_recognizer
+from ra.models.restorers import INNER, Restorer, is_published
+from ra.models.weights import compare, fit
 
 M = TypeVar("M", bound=nn.Module)
 KEY = "ra"
@@ -90,7 +92,7 @@ def _check_plugins(path: Path, header: Mapping[str, Any]) -> None:
     plugins = header.get("settings", {}).get("plugins")
     used = {TASKS: header.get("task"), PROCESSORS: header.get("network", {}).get("arch")}
     for registry, name in used.items() if plugins else ():
-        if name is not None and name not in registry:
+        if name is not None and name not in registry and not is_published(name):
             raise UserError(
                 f"{path}: {registry.kind} '{name}' is of your own, made with {', '.join(plugins)}; "
                 "name that with --plugins"
@@ -103,7 +105,14 @@ def load_processor(path: Path, device: str | torch.device = "cpu") -> nn.Module:
     Its whole header is ``module.stored``. Errors as in ``read_header`` and ``build``.
     """
     header, state = read_model(path, ("processor", "transformer"))
-    module: Any = build(path, lambda: build_processor(**header["network"]), state)
+    network: dict[str, Any] = header["network"]
+    module: Any
+    if is_published(str(network.get("arch"))):
+        inner = {name.removeprefix(INNER): value for name, value in state.items()}
+        module = Restorer(path, inner, network.get("scale"))
+        fit(path, module, state, "its header")
+    else:
+        module = build(path, lambda: build_processor(**network), state)
     module.stored = header
     return module.eval().to(device)
 
@@ -146,14 +155,10 @@ def build(
     with _one_line(path, source):
         described = _without_memory(make, 4 * len(state) + 100)
     if described is not None:
-        _compare(path, described, state, source)
+        compare(path, described, state, source)
     with _one_line(path, source):
         module = make()
-    _compare(path, module, state, source)
-    for name, value in state.items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise UserError(f"{path}: NaN or infinite weights in {name}; train it again")
-    module.load_state_dict(state, strict=False)
+    fit(path, module, state, source)
     return module
 
 
@@ -195,24 +200,6 @@ def _one_line(path: Path, source: str) -> Iterator[None]:
             raise
         reason = first_line(error)
         raise UserError(f"{path}: {source} does not describe a network ({reason})") from None
-
-
-def _compare(path: Path, module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    wanted = module.state_dict()
-    # Batch norm has counted its batches since torch 0.4.1; evaluation does not use the counter.
-    needed = [name for name in wanted if not name.endswith("num_batches_tracked")]
-    faults = [f"{name} is missing" for name in needed if name not in state]
-    faults += [f"{name} is not part of it" for name in state if name not in wanted]
-    faults += [
-        f"{name} is {tuple(state[name].shape)}, expected {tuple(value.shape)}"
-        for name, value in wanted.items()
-        if name in state and state[name].shape != value.shape
-    ]
-    if faults:
-        more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
-        raise UserError(
-            f"{path}: its weights do not fit the architecture in {source}: {faults[0]}{more}"
-        )
 
 
 @contextmanager

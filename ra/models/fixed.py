@@ -35,6 +35,18 @@ def training_recognizer(arch: str, files: Sequence[Path], info: DatasetInfo) -> 
     return members[0] if len(members) == 1 else freeze(Ensemble(members))
 
 
+def thaw(recognizer: Any, name: str) -> Recognizer:
+    """The frozen ``recognizer`` called ``name``, to be trained from now on.
+
+    Raises:
+        UserError: it is a program or an ensemble.
+    """
+    if not getattr(recognizer, "header", None):
+        raise UserError(f"{name}: a program or an ensemble, which cannot be trained; name another")
+    recognizer.frozen = False
+    return recognizer.requires_grad_(True)
+
+
 def named_recognizers(given: Sequence[str], info: DatasetInfo) -> dict[str, nn.Module]:
     """Recognizers by their names in tables: of files (recognizer.safetensors, YAML) and names of
     the libraries.

@@ -67,7 +67,7 @@ def _at_zero(convolution: nn.Conv2d) -> nn.Conv2d:
     return convolution
 
 
-def _clamp(output: Tensor) -> Tensor:
+def clamp(output: Tensor) -> Tensor:
     """``output`` in [0, 1]. The gradient passes: an output that once left it could not return."""
     return output + (output.clamp(0, 1) - output).detach()
 
@@ -138,7 +138,7 @@ class SRResNet(nn.Module):
         if not self.skip:
             return (torch.tanh(output) + 1) / 2
         size = [side * self.scale for side in x.shape[-2:]]
-        return _clamp(F.interpolate(x, size=size, mode="bicubic", antialias=True) + output)
+        return clamp(F.interpolate(x, size=size, mode="bicubic", antialias=True) + output)
 
 
 @PROCESSORS.register("SRDenseNet")
@@ -267,4 +267,4 @@ class ResidualConvolutions(nn.Module):
         self.body = nn.Sequential(*layers, _at_zero(_same(channels, 3, 3, padding)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return _clamp(x + self.body(x))
+        return clamp(x + self.body(x))

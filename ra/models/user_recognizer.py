@@ -13,14 +13,12 @@ from typing import Annotated
 
 import torch
 from pydantic import BeforeValidator, Field
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ra.errors import UserError, first_line
 from ra.files import read_yaml
 from ra.models.checkpoints import build
 from ra.models.classes import class_table
-from ra.models.inert_pickle import one_line_for, open_pickled
 from ra.models.recognizers import (
     AUXILIARY,
     IMAGENET_MEAN,
@@ -29,6 +27,7 @@ from ra.models.recognizers import (
     Recognizer,
     build_recognizer,
 )
+from ra.models.weights import read_weights
 from ra.settings.base import Float, checked, setting
 
 SOURCES = ("state_dict", "torchscript", "exported")
@@ -101,31 +100,11 @@ def _with_weights(path: Path, file: Path, o: Description) -> Recognizer:
         made.append(build_recognizer(str(o.arch), o.num_classes, input_size=o.input_size))
         return made[-1].classifier
 
-    build(file, make, _state(file), str(path))
+    state = read_weights(file, STATES, PREFIXES)
+    for name in [name for name in state if name.partition(".")[0] in AUXILIARY]:
+        del state[name]
+    build(file, make, state, str(path))
     return made[-1]
-
-
-def _state(file: Path) -> dict[str, Tensor]:
-    """The tensors of ``file``, without the prefixes that wrappers put before their names."""
-    with one_line_for(file):
-        state = load_file(file) if file.suffix == ".safetensors" else open_pickled(file)
-        for _ in STATES:  # a checkpoint within a checkpoint; one that holds itself has no end
-            within = [state[key] for key in STATES if isinstance(state, dict) and key in state]
-            state = next((part for part in within if isinstance(part, dict)), state)
-        values = state.values() if isinstance(state, dict) else [None]
-        if not all(isinstance(value, Tensor) for value in values):
-            places = ", ".join(STATES)
-            raise UserError(f"{file}: not a state dict of tensors, nor one under {places}")
-    found = {}
-    for name, value in state.items():
-        name = str(name)
-        while prefix := next((part for part in PREFIXES if name.startswith(part)), None):
-            name = name.removeprefix(prefix)
-        if name in found:
-            raise UserError(f"{file}: holds {name} twice; save the state dict of one network")
-        if name.partition(".")[0] not in AUXILIARY:
-            found[name] = value
-    return found
 
 
 class Program(nn.Module):

@@ -24,10 +24,12 @@ def task_title(name: str) -> str:
 
 
 def p_model_title(name: str) -> str:
-    """``RA Processing`` for ``ra``."""
+    """``RA Processing`` for ``ra``, ``Published: NAME`` for ``published:NAME``."""
     from ra.training.objectives import OBJECTIVES
 
-    return "No Processing" if name == NO_PROCESSING else OBJECTIVES.title(name)
+    objective, _, file = name.partition(":")
+    title = "No Processing" if name == NO_PROCESSING else OBJECTIVES.title(objective)
+    return f"{title}: {file}" if file else title
 
 
 def p_model_order(name: str) -> tuple[int, str]:
@@ -35,7 +37,8 @@ def p_model_order(name: str) -> tuple[int, str]:
     from ra.training.objectives import OBJECTIVES
 
     known = [NO_PROCESSING, *OBJECTIVES]
-    return (known.index(name) if name in known else len(known), name)
+    objective = name.partition(":")[0]
+    return (known.index(objective) if objective in known else len(known), name)
 
 
 def aware(p_models: Iterable[str]) -> str:

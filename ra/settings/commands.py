@@ -27,6 +27,7 @@ from ra.settings.shared import (
 Files = Annotated[tuple[Path, ...], Field(min_length=1)]
 MODEL = "processor.safetensors, the folder with it, or models:/NAME/VERSION of MLflow's registry"
 RECOGNIZERS = "recognizer.safetensors or .yaml files, or names of pretrained classifiers"
+INIT = "file of the weights with which the processor's training begins (default: random weights)"
 WEIGHT = "lambda, the weight of the recognition loss"
 
 
@@ -103,7 +104,8 @@ class Models(Settings):
 
 
 class Network(Settings):
-    sr_arch: str = setting("SRResNet", "architecture of the processor")
+    sr_arch: str = setting("SRResNet", "architecture of the processor, or spandrel:FILE")
+    init: Path | None = files(INIT, None)
     processor_settings: dict[str, Any] = sizes_of("architecture")
 
 

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,8 +79,9 @@ def train(
     networks = objective.modules
     for module in networks.values():
         placed(module, device).train()
-    optimizer = optimizer_of(objective, schedule)
-    kept = StateFile(state, networks, optimizer, settings)
+    phases = objective.phases()
+    optimizers = [optimizer_of([networks[n] for n in p.modules], schedule) for p in phases]
+    kept = StateFile(state, networks, optimizers, settings)
     step, history, partial, rng = kept.restore()
     team.check(len(crops), schedule.batch_size)
     objective.modules = team.wrap(networks)
@@ -101,15 +102,19 @@ def train(
                 rng = None
             batch = batch.to(device)
             lr = schedule.lr_at(step, per_epoch)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            with autocast(device, runtime.precision):
-                losses = objective.losses(batch)
-            optimizer.zero_grad()
             # The average over the members of a team is then the mean over the whole batch.
             share = len(batch.label) * team.world / keys.images_in(step)
-            (losses["total"] * share).backward()
-            optimizer.step()
+            losses: dict[str, torch.Tensor] = {}
+            for phase, optimizer in zip(phases, optimizers, strict=True):
+                with _fixed(networks[name] for name in networks.keys() - {*phase.modules}):
+                    with autocast(device, runtime.precision):
+                        found = phase.losses(batch)
+                    optimizer.zero_grad()
+                    (found["total"] * share).backward()
+                for group in optimizer.param_groups:
+                    group["lr"] = lr * phase.rate
+                optimizer.step()
+                losses |= {n: v.detach() + losses.get(n, 0) for n, v in found.items()}
             meter.add(losses, len(batch.label))
             step += 1
             bar.update()
@@ -141,9 +146,25 @@ def train(
     return history
 
 
-def optimizer_of(objective: Objective, schedule: Schedule) -> torch.optim.Optimizer:
-    """The schedule's optimizer over all parameters that the objective trains."""
-    parameters = [p for module in objective.modules.values() for p in module.parameters()]
+@contextmanager
+def _fixed(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """``modules`` in evaluation mode and without gradients for what another phase trains."""
+    modules = list(modules)
+    trained = [p for module in modules for p in module.parameters() if p.requires_grad]
+    for module in modules:
+        module.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.train()
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+def optimizer_of(modules: Iterable[nn.Module], schedule: Schedule) -> torch.optim.Optimizer:
+    """The schedule's optimizer over all parameters of ``modules``."""
+    parameters = [p for module in modules for p in module.parameters()]
     # Fused: one kernel over all parameters, which saves small networks several percent of a step.
     more: dict[str, Any] = {"lr": schedule.lr, "weight_decay": schedule.weight_decay, "fused": True}
     return OPTIMIZERS[schedule.optimizer](parameters, **more)
@@ -166,11 +187,11 @@ class Meter:
         self._images, self._since = 0, time.perf_counter()
 
     def add(self, losses: dict[str, torch.Tensor], images: int) -> None:
-        """Note one step's losses (means over ``images``)."""
+        """Note one step's losses (means over ``images``), detached."""
         for name, value in losses.items():
             sofar = self._pending.get(name, 0)
             # Double: the order in which partial sums are flushed must not show in the result.
-            self._pending[name] = sofar + value.detach().double() * images
+            self._pending[name] = sofar + value.double() * images
         self._images += images
 
     def flush(self, step: int, state: Path) -> dict[str, float]:

@@ -7,12 +7,13 @@ batch into losses. Every loss is a mean over the batch; the image loss is the MS
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from ra.data.splits import Batch, Crops, loader, validation_keys
@@ -25,14 +26,30 @@ OBJECTIVES = Registry("objective", given=("processor", "recognizer", "weight", "
 ANSWERS = 2**30  # bytes of answers that are kept at most
 
 
+@dataclass(frozen=True)
+class Phase:
+    """One optimizer's part of a training step.
+
+    Attributes:
+        modules: names of the networks it trains; the others are fixed meanwhile.
+        losses: as ``Objective.losses``.
+        rate: factor of the schedule's learning rate.
+    """
+
+    modules: tuple[str, ...]
+    losses: Callable[[Batch], dict[str, Tensor]]
+    rate: float = 1.0
+
+
 @dataclass(eq=False)
 class Objective:
     """Base of all objectives; the fields of a subclass that is a dataclass are its settings.
 
     Args:
         processor: degraded (N, 3, h, w) -> restored (N, 3, H, W), both in [0, 1].
-        recognizer: fixed (evaluation mode, no gradients on its weights); images (N, 3, H, W) in
-            [0, 1] -> logits (N, classes). None where the objective needs none.
+        recognizer: fixed (evaluation mode, no gradients on its weights) unless the objective
+            trains it; images (N, 3, H, W) in [0, 1] -> logits (N, classes). None where the
+            objective needs none.
         weight: lambda, the weight of the recognition loss.
         transformer: image to image; only for objectives that train one.
 
@@ -40,6 +57,7 @@ class Objective:
         modules: the networks that are trained, by the name of their file.
         needs_recognizer, needs_transformer, needs_labels: what a training with this objective has
             to supply.
+        trains_recognizer: the recognizer is one of the modules.
         default_weight: lambda where none is given.
     """
 
@@ -51,19 +69,35 @@ class Objective:
     needs_recognizer: ClassVar[bool] = True
     needs_transformer: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = True
+    trains_recognizer: ClassVar[bool] = False
     default_weight: ClassVar[float] = 1e-3
 
     def __post_init__(self) -> None:
         self.modules = {"processor": self.processor}
         if self.needs_transformer:
             self.modules["transformer"] = self.transformer
+        if self.trains_recognizer:
+            self.modules["recognizer"] = self.recognizer
 
     def begin(self, crops: Crops, epochs: int, device: torch.device, precision: str) -> None:
         """Compute what is the same in all ``epochs`` over ``crops``; by default nothing."""
 
+    def phases(self) -> list[Phase]:
+        """What a step does in turn; by default all modules follow ``losses``."""
+        return [Phase(tuple(self.modules), self.losses)]
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars by name; "total" is what is minimised."""
         raise NotImplementedError
+
+
+@OBJECTIVES.register("published")
+class Published(Objective):
+    """Trains nothing: the network is stored and evaluated as its file has it."""
+
+    title = "Published"
+    needs_recognizer = needs_labels = False
+    default_weight = 0.0
 
 
 @OBJECTIVES.register("plain")
@@ -199,6 +233,52 @@ class Perceptual(RecognitionAware):
         ]
         scale = per_image[0] / per_image[1].clamp_min(1e-12)
         return (scale.detach() * distance).mean()
+
+
+@OBJECTIVES.register("sr4ir")
+@dataclass(eq=False)
+class TrainedTogether(Objective):
+    """SR4IR (Kim et al., CVPR 2024, section 3), from its description: P and R in turn.
+
+    P: MSE + lambda * mean |features of R(P(x)) - features of R(target)|, R fixed. Then R:
+    cross-entropy on P(x), on the target and on a patchwork of both, P fixed.
+    """
+
+    title = "SR4IR"
+    trains_recognizer = True
+    grid: Annotated[int, Field(ge=1, description="patches along a side of the patchwork")] = 4
+    recognizer_lr: Annotated[
+        float, Field(gt=0, description="learning rate of the recognizer, as a share of lr")
+    ] = 0.1
+
+    def phases(self) -> list[Phase]:
+        return [
+            Phase(("processor",), self.losses),
+            Phase(("recognizer",), self.classification, self.recognizer_lr),
+        ]
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        output = self.modules["processor"](batch.input)
+        with_features: Any = self.recognizer.with_features
+        with torch.no_grad():
+            wanted = with_features(batch.target)[1]
+        image = F.mse_loss(output, batch.target)
+        features = F.l1_loss(with_features(output)[1], wanted)
+        return {"total": image + self.weight * features, "image": image, "features": features}
+
+    def classification(self, batch: Batch) -> dict[str, Tensor]:
+        """The losses of the recognizer's phase: the sum of the means over each kind of image."""
+        with torch.no_grad():
+            output = self.modules["processor"](batch.input)
+        images = torch.cat([output, batch.target, self.patchwork(output, batch.target)])
+        loss = 3 * F.cross_entropy(self.modules["recognizer"](images), batch.label.repeat(3))
+        return {"total": loss, "recognition": loss / 3}
+
+    def patchwork(self, output: Tensor, target: Tensor) -> Tensor:
+        """Each patch of a grid from one of the two images, by chance (N, 3, H, W)."""
+        # torch's own random numbers, which a resumed training goes on with.
+        chance = torch.rand(len(output), 1, self.grid, self.grid).to(output.device)
+        return torch.where(F.interpolate(chance, output.shape[-2:]) < 0.5, output, target)
 
 
 class Classification(Objective):

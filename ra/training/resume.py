@@ -19,7 +19,7 @@ class StateFile:
     """The file that holds the state of a training.
 
     Args:
-        networks, optimizer: what is saved and restored.
+        networks, optimizers: what is saved and restored.
         settings: everything that defines the result.
     """
 
@@ -27,10 +27,10 @@ class StateFile:
         self,
         path: Path,
         networks: dict[str, nn.Module],
-        optimizer: torch.optim.Optimizer,
+        optimizers: list[torch.optim.Optimizer],
         settings: dict[str, Any],
     ) -> None:
-        self.path, self.networks, self.optimizer = path, networks, optimizer
+        self.path, self.networks, self.optimizers = path, networks, optimizers
         self.settings = json.dumps(settings, sort_keys=True, default=str)
 
     def save(self, step: int, history: list[dict[str, float]], partial: dict[str, Any]) -> None:
@@ -41,7 +41,7 @@ class StateFile:
             "history": history,
             "partial": partial,
             "modules": {name: module.state_dict() for name, module in self.networks.items()},
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "rng": torch.get_rng_state(),
         }
         with atomic(self.path) as temporary, open(temporary, "wb") as handle:
@@ -69,7 +69,8 @@ class StateFile:
             if not changed:
                 for name, module in self.networks.items():
                     module.load_state_dict(content["modules"][name])
-                self.optimizer.load_state_dict(content["optimizer"])
+                for optimizer, saved in zip(self.optimizers, content["optimizers"], strict=True):
+                    optimizer.load_state_dict(saved)
             found = [content[key] for key in ("step", "history", "partial", "rng")]
         except (OSError, MemoryError):
             raise

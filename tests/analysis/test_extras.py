@@ -54,6 +54,21 @@ def test_what_trains_p_otherwise_is_also_compared_with_ra(tmp_path):
     assert table.ra_p["perceptual", "r18"] == 2 / 2**3
 
 
+def test_a_group_without_plain_is_compared_with_the_first_groups(tmp_path):
+    """Such as P and the R that was trained with it, beside an R that was only fine-tuned."""
+    answers = {"plain": "0000000001", "ra": "0000000011", "sr4ir": "0000000111"}
+    paths = [str(write_evaluation(tmp_path / p, p, {"r18": hits})) for p, hits in answers.items()]
+    own = str(write_evaluation(tmp_path / "own", "sr4ir", {"r18": "0001111111"}))
+    tuned = str(write_evaluation(tmp_path / "tuned", "plain", {"r18": "0000111111"}))
+    groups = [("first", *paths), ("fine-tuned", tuned), ("together", own)]
+    write_extras(Extras(group=groups, save_dir=tmp_path / "out"))
+    table = pd.read_csv(tmp_path / "out/extras.csv").set_index(["group", "p_model"])
+    assert table.difference["together", "sr4ir"] == 60
+    assert table.ra_difference["together", "sr4ir"] == 50
+    assert table.ra_difference["first", "sr4ir"] == 10
+    assert table.difference["fine-tuned", "plain"] == 50
+
+
 @pytest.fixture(scope="module")
 def zoo(prepared, tmp_path_factory):
     """Two recognizers and a plain processor, one epoch each."""

@@ -258,7 +258,9 @@ def test_a_recognizer_learns_classes_of_both_splits_only(
 
 def test_what_needs_labels_says_so_where_there_are_none(photos, tmp_path, capsys):
     out, flat = tmp_path / "out", ["--data", photos, *SIZES, "--no-labels", "--save-dir"]
-    message = "photos: no labels, which objective ra needs; without: plain, ra_unsupervised"
+    message = (
+        "photos: no labels, which objective ra needs; without: published, plain, ra_unsupervised"
+    )
     refused(capsys, message, out, "train", "--task", "dn", "--mode", "ra", *flat, out)
     message = "photos: no labels, so no recognizer can be trained; use a pretrained one"
     refused(capsys, message, out, "train-recognizer", *flat, out)
@@ -434,6 +436,9 @@ COMMANDS = [
     (["train", "--data", "DATA"], "--save-dir: needed"),
     ([*TRAIN, "--bogus"], "unrecognized arguments: --bogus"),
     ([*TRAIN, "--epochs", "two"], "--epochs: 'two' should be a valid integer"),
+    ([*TRAIN, "--mode", "published"], "--mode published: trains nothing; give --sr-arch"),
+    ([*TRAIN, "--sr-arch", "spandrel:nowhere.pth"], "spandrel:nowhere.pth: no such file"),
+    ([*TRAIN, "--init", "FILE"], "FILE: damaged, or "),
     ([*TRAIN, "--epochs", "0"], "epochs"),
     ([*TRAIN, "--batch-size", "0"], "--batch-size"),
     ([*TRAIN, "--lr", "nan"], "lr"),
@@ -508,6 +513,11 @@ CONFIGS = [
     ({"recognizers": {"train": "resnet18", "evaluate": ["a"]}}, "config key recognizers.train: "),
     ({"processor": {"schedule": {"lr": float("nan")}}}, "config key processor.schedule.lr: "),
     ({"processor": {"channels": 0}}, "config key processor.channels: 0"),
+    ({"processor": {"init": "no.pth"}}, "config key processor.init: no.pth: no such file"),
+    ({"processor": {"arch": "spandrel:no.pth"}}, "config key processor.arch: spandrel:no.pth: no "),
+    ({"processor": {"arch": f"spandrel:{__file__}", "blocks": 1}}, "config key processor.blocks: "),
+    ({"transformer": {"arch": "spandrel:no.pth"}}, "unknown architecture 'spandrel:no.pth'"),
+    ({"objectives": {"published": 0}}, "config key objectives.published: needs processor.arch"),
     ({"runtime": {"threads": 0}}, "config key runtime.threads: 0"),
     ({"runtime": {"workers": 1.5}}, "config key runtime.workers: 1.5"),
     ({"tracking": {"enabled": "perhaps"}}, "config key tracking.enabled: "),

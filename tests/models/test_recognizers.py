@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from ra.errors import UserError
 from ra.models.checkpoints import load_recognizer, save_model
 from ra.models.classes import load_class_index
+from ra.models.fixed import thaw
 from ra.models.recognizers import Ensemble, Recognizer, build_recognizer, freeze
 
 
@@ -290,3 +291,11 @@ def test_an_ensemble_answers_with_the_mean_of_its_members_probabilities():
     assert features.shape[1] == sum(shapes)
     logits.sum().backward()
     assert not any(p.requires_grad for p in ensemble.parameters()) and images.grad.abs().sum() > 0
+
+
+def test_a_recognizer_that_is_trained_again_moves_and_an_ensemble_cannot():
+    frozen = freeze(build_recognizer("squeezenet1_1", 3))
+    thawed = thaw(frozen, "squeezenet1_1").train()
+    assert thawed.training and all(p.requires_grad for p in thawed.parameters())
+    with pytest.raises(UserError, match=r"a\+b: a program or an ensemble, which cannot be trained"):
+        thaw(Ensemble([thawed]), "a+b")

@@ -194,7 +194,7 @@ def test_torch_without_memory_is_one_line(capsys, monkeypatch, prepared, tmp_pat
     def huge(*_, **__):
         return torch.empty(2**60)
 
-    monkeypatch.setattr(train_job, "build_processor", huge)
+    monkeypatch.setattr(train_job, "start_processor", huge)
     code, said = run(capsys, *train(prepared, tmp_path))
     assert code == 1 and "out of memory" in said
 

@@ -1,6 +1,8 @@
 """The loop: schedule, resumption bit for bit, other settings, divergence, signals."""
 
 import contextlib
+import copy
+import itertools
 import os
 import signal
 import sqlite3
@@ -16,12 +18,13 @@ from ra.data.degradations import build_task
 from ra.data.splits import Crops, open_split
 from ra.errors import UserError
 from ra.models.processors import build_processor
+from ra.models.recognizers import build_recognizer
 from ra.settings.base import checked
 from ra.settings.shared import Schedule
 from ra.settings.shared import TrainingRuntime as Runtime
 from ra.tracking import run as tracking
 from ra.training.loop import Diverged, Interrupted, train
-from ra.training.objectives import Plain
+from ra.training.objectives import OBJECTIVES, Phase, Plain
 
 SCHEDULE = Schedule(epochs=2, batch_size=5, lr=1e-3, lr_steps=(1,))
 CPU = torch.device("cpu")
@@ -105,6 +108,54 @@ def test_a_resumed_training_draws_the_same_dropout(prepared, tmp_path, workers):
     with pytest.raises(ConnectionAbortedError):
         run(prepared, tmp_path / "cut", log=stop_after(4), dropout=0.2, runtime=runtime)
     assert same(whole, run(prepared, tmp_path / "cut", dropout=0.2, runtime=runtime)[0])
+
+
+def train_together(prepared, place, log=lambda m, s: None, watch=lambda phase, objective: None):
+    """P and R in turn: {name in "processor" and "recognizer": state dict}."""
+    torch.manual_seed(0)
+    processor = build_processor("SRResNet", 1, channels=4, blocks=1)
+    recognizer = build_recognizer("shufflenet_v2_x0_5", 3)  # with batch norm
+    objective = OBJECTIVES.get("sr4ir")(processor, recognizer, 0.1, recognizer_lr=0.5)
+    phases = [
+        Phase(p.modules, lambda batch, p=p: (watch(p, objective), p.losses(batch))[1], p.rate)
+        for p in objective.phases()
+    ]
+    objective.phases = lambda: phases
+    crops = Crops(open_split(prepared, "train"), build_task("dn"))
+    runtime = Runtime(checkpoint_seconds=0, log_steps=2)
+    train(objective, crops, SCHEDULE, runtime, CPU, place / "state.pt", {"lr": 1}, log)
+    states = {name: module.state_dict() for name, module in objective.modules.items()}
+    return states, objective
+
+
+def test_two_networks_that_are_trained_in_turn_resume_bit_for_bit(prepared, tmp_path):
+    whole, _ = train_together(prepared, tmp_path / "whole")
+    with pytest.raises(ConnectionAbortedError):
+        train_together(prepared, tmp_path / "cut", stop_after(6))
+    resumed, _ = train_together(prepared, tmp_path / "cut")
+    assert all(same(whole[name], resumed[name]) for name in ("processor", "recognizer"))
+
+
+def test_in_each_phase_the_other_network_is_fixed(prepared, tmp_path):
+    """Evaluation mode, no gradients, not a weight or statistic moves; both learn in the end."""
+    kept = []
+
+    def watch(phase, objective):
+        before = {n: copy.deepcopy(m.state_dict()) for n, m in objective.modules.items()}
+        kept.append((phase.modules[0], before))
+        for name, module in objective.modules.items():
+            mine = name in phase.modules
+            assert module.training == mine
+            assert all(parameter.requires_grad == mine for parameter in module.parameters())
+
+    after, objective = train_together(prepared, tmp_path, watch=watch)
+    kept.append((None, after))
+    names = [name for name, _ in kept]
+    assert names == ["processor", "recognizer"] * 10 + [None]
+    for (name, before), (_, now) in itertools.pairwise(kept):
+        (other,) = before.keys() - {name}
+        assert same(before[other], now[other]) and not same(before[name], now[name])
+    assert all(m.training for m in objective.modules.values())
 
 
 def test_workers_do_not_change_the_numbers(prepared, tmp_path):

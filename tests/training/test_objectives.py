@@ -12,6 +12,7 @@ from ra.data.prepare import prepare
 from ra.data.splits import Batch, Crops, TrainingKeys, open_split
 from ra.errors import UserError
 from ra.models.processors import build_processor
+from ra.models.recognizers import build_recognizer, freeze
 from ra.training.objectives import OBJECTIVES, Classification, canonical_mode
 
 
@@ -195,8 +196,6 @@ def test_r_never_changes(objective, batch, recognizer, mode):
 
 
 def test_batch_norm_of_a_frozen_r_never_moves(batch):
-    from ra.models.recognizers import build_recognizer, freeze
-
     frozen = freeze(build_recognizer("resnet18", 3)).train()
     before = frozen.classifier.bn1.running_mean.clone()
     frozen(batch.target)
@@ -204,22 +203,56 @@ def test_batch_norm_of_a_frozen_r_never_moves(batch):
 
 
 def test_classification_trains_r_on_the_clean_images(batch):
-    from ra.models.recognizers import build_recognizer
-
     trained = build_recognizer("squeezenet1_1", 3).eval()
     losses = Classification(trained).losses(batch)
     assert torch.allclose(losses["total"], F.cross_entropy(trained(batch.target), batch.label))
 
 
 def test_r_learns_the_outputs_of_a_fixed_p(batch):
-    from ra.models.recognizers import build_recognizer
-
     trained = build_recognizer("squeezenet1_1", 3).eval()
     processor = build_processor("SRResNet", 1, channels=4, blocks=1).eval()
     total = Classification(trained, processor).losses(batch)["total"]
     assert torch.allclose(total, F.cross_entropy(trained(processor(batch.input)), batch.label))
     total.backward()
     assert all(p.grad is None for p in processor.parameters())
+
+
+@pytest.fixture
+def together(batch):
+    """SR4IR with a recognizer that has batch norm, as the loop would hold it."""
+    torch.manual_seed(2)
+    trained = build_recognizer("resnet18", 3)
+    processor = build_processor("SRResNet", 1, channels=4, blocks=1)
+    return OBJECTIVES.get("sr4ir")(processor, trained, 0.5)
+
+
+def test_sr4ir_pulls_p_towards_the_target_and_its_features(together, batch):
+    (first, _), r = together.phases(), together.recognizer.eval()
+    losses = first.losses(batch)
+    output = together.modules["processor"](batch.input)
+    distance = (r.with_features(output)[1] - r.with_features(batch.target)[1]).abs().mean()
+    wanted = F.mse_loss(output, batch.target) + 0.5 * distance
+    assert first.modules == ("processor",) and losses["features"] > 0
+    assert torch.allclose(losses["total"], wanted)
+
+
+def test_sr4ir_trains_r_on_processed_clean_and_mixed_images(together, batch, monkeypatch):
+    _, second = together.phases()
+    seen = []
+    together.recognizer.eval().register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    total = second.losses(batch)["total"]
+    output = together.modules["processor"](batch.input)
+    assert second.modules == ("recognizer",) and torch.allclose(seen[0][:4], output)
+    assert torch.equal(seen[0][4:8], batch.target)
+    mixed = seen[0][8:]
+    from_target, from_output = (mixed == batch.target), (mixed == seen[0][:4])
+    assert (from_target | from_output).all() and from_target.any() and from_output.any()
+    patches = from_target.all(dim=1)[:, ::8, ::8].repeat_interleave(8, 1).repeat_interleave(8, 2)
+    assert torch.equal(from_target.all(dim=1), patches)  # whole patches of a grid of 4 x 4
+    each = [F.cross_entropy(together.recognizer(part), batch.label) for part in seen[0].split(4)]
+    assert torch.allclose(total, sum(each), rtol=1e-4)
+    total.backward()
+    assert all(p.grad is None for p in together.modules["processor"].parameters())
 
 
 def test_modes_have_one_name_each():

@@ -1,5 +1,5 @@
-# What the paper did not do, each through the registries: an ensemble as training recognizer, a
-# perceptual loss, a second processor, and recognizers that learned the processed images.
+# What the paper did not do, each through the registries: an ensemble as training recognizer, other
+# objectives, a second processor, and recognizers that learned the processed images.
 wildcard_constraints:
     p_arch=r"[A-Za-z0-9_.-]+",
 
@@ -58,6 +58,20 @@ use rule evaluate as evaluate_fine_tuned with:
         f"{FINE_TUNED}/evaluate.benchmark.tsv"
 
 
+use rule evaluate as evaluate_together with:
+    input:
+        data=PREPARED,
+        processor=f"{PROCESSOR}/processor.safetensors",
+        recognizers=f"{PROCESSOR}/recognizer.safetensors",
+        plugins=PLUGIN_FILES,
+    output:
+        **evaluation_outputs(TOGETHER),
+    log:
+        f"{TOGETHER}/evaluate.log",
+    benchmark:
+        f"{TOGETHER}/evaluate.benchmark.tsv"
+
+
 rule extras:
     input:
         unpack(extras_rows),
@@ -76,7 +90,7 @@ rule extras:
         groups=extras_groups,
         save=subpath(output.table, parent=True),
     message:
-        "ensemble, perceptual loss, second processor, recognizers that learned the images"
+        "ensemble, other objectives, second processor, recognizers that learned the images"
     shell:
         "ra extras {params.groups} {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
 

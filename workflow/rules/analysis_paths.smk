@@ -14,6 +14,7 @@ EXTRAS = CONFIG.analysis["extras"]
 OTHER_PROCESSOR = f"{DATASET}/architectures/{{p_arch}}/{BELOW}"
 PLAIN = f"{DATASET}/{{task}}/plain/l0/{NO_RECOGNIZER}/seed{{seed}}"
 FINE_TUNED = f"{PLAIN}/fine_tuned"
+TOGETHER = f"{PROCESSOR}/with_its_recognizer"
 # A user's own recognizer may be a program, which nothing trains further.
 FINE_TUNED_RS = [r for r in CONFIG.evaluate_recognizers if r not in CONFIG.own_recognizers]
 DETECTION = f"{ANALYSES}/detection"
@@ -93,15 +94,18 @@ def extras_rows(wildcards):
     members = CONFIG.recognizers[:2] if EXTRAS["ensemble"] is None else EXTRAS["ensemble"]
     plain_and_ra = [("plain", "0", NO_RECOGNIZER), ("ra", l, first)]
     ensemble = [("ra", l, "+".join(members))] if len(members) > 1 else []
-    groups = {"first": [], "other": [], "fine_tuned": []}
+    more = [(o, weight(value), first) for o, value in EXTRAS["objectives"].items()]
+    groups = {"first": [], "other": [], "fine_tuned": [], "together": []}
     for task in analysis_tasks("extras"):
         p_arch = EXTRAS["processors"].get(task, {}).get("arch")
         for seed in CONFIG.seeds:
-            for objective, value, arch in [*plain_and_ra, *ensemble, ("perceptual", l, first)]:
+            for objective, value, arch in [*plain_and_ra, *ensemble, *more]:
                 one = dict(task=task, objective=objective, l=value, arch=arch, seed=seed)
                 groups["first"].append(PROCESSOR.format(**one))
                 if p_arch and (objective, value, arch) in plain_and_ra:
                     groups["other"].append(OTHER_PROCESSOR.format(**one, p_arch=p_arch))
+                if with_recognizer(objective):
+                    groups["together"].append(TOGETHER.format(**one))
             if FINE_TUNED_RS:
                 groups["fine_tuned"].append(FINE_TUNED.format(task=task, seed=seed))
     return {name: [f"{place}/evaluation.csv" for place in found] for name, found in groups.items()}
@@ -114,6 +118,7 @@ def extras_groups(wildcards, input):
         "first": CONFIG.processor["arch"],
         "other": "second P: " + ", ".join(others),
         "fine_tuned": "R fine-tuned",
+        "together": "R trained with P",
     }
     groups = extras_rows(wildcards).items()
     return " ".join(flags({"group": [names[key], *paths]}) for key, paths in groups if paths)

@@ -21,6 +21,12 @@ MEASURE_WEIGHTS = [f"{MEASURES_FETCHED}/weights.json"] if FETCHED else []
 BELOW = "{task}/{objective}/l{l}/{arch}/seed{seed}"
 PROCESSOR = f"{DATASET}/{BELOW}"
 NO_PROCESSING = f"{DATASET}/{{task}}/no_processing"
+# Published weights with which trainings of the processor begin.
+FIRST_WEIGHTS = [
+    plain_path(str(file).removeprefix("spandrel:"))
+    for file in (CONFIG.processor["arch"], CONFIG.processor.get("init"))
+    if file and Path(str(file).removeprefix("spandrel:")).is_file()
+]
 # Modules of a package are not followed, files are.
 PLUGIN_FILES = [plain_path(str(p)) for p in map(Path, CONFIG.plugins) if p.suffix == ".py"]
 
@@ -56,6 +62,18 @@ def listing(data):
 
 def with_transformer(objective):
     return OBJECTIVES.get(objective).needs_transformer
+
+
+def with_recognizer(objective):
+    return OBJECTIVES.get(objective).trains_recognizer
+
+
+def training_with(*networks):
+    """The objectives that train these beside the processor, as a pattern."""
+    found = {o: (with_transformer(o), with_recognizer(o)) for o in OBJECTIVES}
+    wanted = ("transformer" in networks, "recognizer" in networks)
+    # A rule needs a pattern even where no objective is left for it.
+    return "|".join(o for o, trained in found.items() if trained == wanted) or "^$"
 
 
 def recognizer_file(arch):
@@ -131,7 +149,7 @@ def processors(objectives, recognizers):
         for objective, values in objectives.items()
         for value in values
         for arch in (recognizers if needs_recognizer(objective) else [NO_RECOGNIZER])
-        for seed in CONFIG.seeds
+        for seed in (CONFIG.seeds if objective != "published" else CONFIG.seeds[:1])
     ]
 
 

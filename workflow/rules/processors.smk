@@ -2,6 +2,7 @@ rule train:
     input:
         data=PREPARED,
         recognizer=training_recognizer,
+        weights=FIRST_WEIGHTS,
         plugins=PLUGIN_FILES,
         files=training_files,
     output:
@@ -12,7 +13,7 @@ rule train:
     benchmark:
         f"{PROCESSOR}/train.benchmark.tsv"
     wildcard_constraints:
-        objective="|".join(o for o in OBJECTIVES if not with_transformer(o)),
+        objective=training_with(),
     threads: CONFIG.runtime["threads"]
     resources:
         **TEAM_TRAINING,
@@ -41,4 +42,23 @@ use rule train as train_with_transformer with:
         transformer=f"{PROCESSOR}/transformer.safetensors",
         history=f"{PROCESSOR}/training.csv",
     wildcard_constraints:
-        objective="|".join(o for o in OBJECTIVES if with_transformer(o)),
+        objective=training_with("transformer"),
+
+
+use rule train as train_with_recognizer with:
+    output:
+        processor=f"{PROCESSOR}/processor.safetensors",
+        recognizer=f"{PROCESSOR}/recognizer.safetensors",
+        history=f"{PROCESSOR}/training.csv",
+    wildcard_constraints:
+        objective=training_with("recognizer"),
+
+
+use rule train as train_with_both with:
+    output:
+        processor=f"{PROCESSOR}/processor.safetensors",
+        transformer=f"{PROCESSOR}/transformer.safetensors",
+        recognizer=f"{PROCESSOR}/recognizer.safetensors",
+        history=f"{PROCESSOR}/training.csv",
+    wildcard_constraints:
+        objective=training_with("transformer", "recognizer"),

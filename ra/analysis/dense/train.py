@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from ra.analysis import command_settings as commands
@@ -16,7 +18,7 @@ from ra.data.degradations import TASKS, build_task
 from ra.errors import UserError
 from ra.jobs.record import run_name
 from ra.jobs.training import Training, run_training
-from ra.models.processors import build_processor
+from ra.models.restorers import start_processor
 from ra.registry import NO_RECOGNIZER
 from ra.training.objectives import Plain, canonical_mode
 
@@ -50,7 +52,7 @@ def train_through_detector(o: commands.TrainThroughDetector) -> None:
     if known["side"] % task.scale:
         raise UserError(f"--side: {known['side']} px is not divisible by the factor {task.scale}")
     torch.manual_seed(o.runtime.seed)
-    processor = build_processor(o.sr_arch, task.scale, **o.processor_settings)
+    processor: Any = start_processor(o.sr_arch, task.scale, o.processor_settings, o.init)
     kind, trained_by = DetectionAware, f"detector-{known['arch']}"
     if mode == "plain":
         kind, trained_by = Plain, NO_RECOGNIZER
@@ -62,6 +64,7 @@ def train_through_detector(o: commands.TrainThroughDetector) -> None:
         "recognizer": trained_by,
         "seed": o.runtime.seed,
         "task_settings": task_settings,
+        **({"init": processor.origin} if processor.origin else {}),
     }
     job = Training(
         kind="train",
