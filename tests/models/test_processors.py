@@ -132,11 +132,11 @@ def test_with_a_skip_the_gradient_passes_the_clamp():
     network, x = build_processor("SRResNet", 2, **SMALL, skip=True), torch.rand(1, 3, 8, 8)
     last = network.block4[-1]
     with torch.no_grad():
-        last.bias.fill_(3)
+        last.bias.fill_(30)
     output = network(x)
     assert torch.equal(output, torch.ones_like(output))
     output.sum().backward()
-    assert torch.allclose(last.bias.grad, torch.full((3,), 16.0 * 16))
+    assert torch.allclose(last.bias.grad, torch.full((3,), 0.1 * 16 * 16))
 
 
 def test_skip_and_padding_change_no_weight_and_are_off_by_default():
