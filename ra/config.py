@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class Config:
     processor: dict[str, Any]
     transformer: dict[str, Any]
     processor_schedule: dict[str, Any]
-    objectives: dict[str, tuple[float, ...]]
+    objectives: dict[str, dict[str, tuple[float, ...]]]  # lambdas by objective and task
     objective_settings: dict[str, dict[str, Any]]
     metrics: tuple[str, ...]
     measure_settings: dict[str, Any]
@@ -105,7 +106,7 @@ def _typed(e: Experiment) -> Config:
     from ra.models.restorers import is_published
 
     tasks = _tasks(e)
-    objectives, objective_settings = _objectives(e)
+    objectives, objective_settings = _objectives(e, tasks)
     used = check_files([*e.recognizers.train, *e.recognizers.evaluate])
     train, evaluate = (
         tuple(map(short_name, names)) for names in (e.recognizers.train, e.recognizers.evaluate)
@@ -193,24 +194,29 @@ def _tasks(e: Experiment) -> dict[str, dict[str, Any]]:
     return tasks
 
 
-def _objectives(e: Experiment) -> tuple[dict[str, tuple[float, ...]], dict[str, dict[str, Any]]]:
-    """(lambdas, settings of its own) of every objective."""
+def _objectives(e: Experiment, tasks: Mapping[str, Any]) -> tuple[dict, dict]:
+    """(lambdas of every task, settings of its own) of every objective."""
+    from ra.data.degradations import TASKS
     from ra.training.objectives import OBJECTIVES, canonical_mode
 
     lambdas, settings = {}, {}
     for objective, given in e.objectives.items():
-        own = {}
-        if isinstance(given, dict):
-            own = {key: value for key, value in given.items() if key != "lambda"}
-            given = given.get("lambda", OBJECTIVES.get(objective).default_weight)
-            given = tuple(map(float, given)) if isinstance(given, list) else (float(given),)
-        key = f"{KEY}objectives.{objective}"
+        key, kind = f"{KEY}objectives.{objective}", OBJECTIVES.get(objective)
+        own = dict(given) if isinstance(given, dict) else {"lambda": given}
+        weights = own.pop("lambda", kind.default_weight)
         settings[objective] = OBJECTIVES.check(objective, own, f"{key}.")
-        for weight in given:
+        weights = weights if isinstance(weights, dict) else dict.fromkeys(tasks, weights)
+        for task in set(weights) - set(TASKS):
+            raise UserError(f"{key}.lambda: {unknown('task', task, TASKS)}")
+        lambdas[objective] = {
+            task: tuple(map(float, w if isinstance(w, list | tuple) else [w]))
+            for task in tasks
+            for w in [weights.get(task, kind.default_weight)]
+        }
+        for weight in chain(*lambdas[objective].values()):
             canonical_mode(objective, weight)
-        if not OBJECTIVES.get(objective).needs_recognizer and given != (0,):
-            raise UserError(f"{key}: lambda must be 0; use ra for others")
-        lambdas[objective] = given
+            if not kind.needs_recognizer and weight:
+                raise UserError(f"{key}: lambda must be 0; use ra for others")
     return lambdas, settings
 
 

@@ -122,7 +122,7 @@ class Experiment(Settings):
     objectives: dict[str, Lambdas | dict[str, Any]] = setting(
         ...,
         "objective: lambda, the weight of the recognition loss, or a list of lambdas; plain takes "
-        "0; or a mapping with `lambda` and the objective's own settings",
+        "0; or a mapping with `lambda` (also task: lambda) and the objective's own settings",
         min_length=1,
     )
     runtime: ExperimentRuntime = setting(ExperimentRuntime(), "where jobs run")

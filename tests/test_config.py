@@ -35,7 +35,15 @@ def test_defaults_are_the_papers():
 
 
 def test_numbers_without_a_point_are_numbers():
-    assert change(objectives={"ra": "1e-3"}).objectives == {"ra": (0.001,)}
+    config = change(objectives={"ra": "1e-3"}, tasks={"sr": {}})
+    assert config.objectives == {"ra": {"sr": (0.001,)}}
+
+
+def test_a_task_may_have_its_own_lambdas():
+    lambdas = {"dn": "2e-4", "jpeg": [1e-3, 1e-2]}
+    found = change(objectives={"plain": 0, "ra": {"lambda": lambdas}}).objectives
+    assert found["ra"] == {"sr": (0.001,), "dn": (0.0002,), "jpeg": (0.001, 0.01)}
+    assert found["plain"]["dn"] == (0,)
 
 
 def test_a_folder_gives_the_data_set_its_name():
@@ -80,6 +88,11 @@ def test_overrides_of_recognizers_that_are_not_used_wait_for_their_use():
         ({"objectives": {"ra": -1}}, "objectives.ra: -1 should be greater than or equal to 0"),
         ({"objectives": {"plain": 1}}, "objectives.plain: lambda must be 0"),
         ({"objectives": {}}, "objectives: "),
+        (
+            {"objectives": {"ra": {"lambda": {"srr": 1}}}},
+            "objectives.ra.lambda: unknown task 'srr'; nearest: sr",
+        ),
+        ({"objectives": {"ra": {"lambda": {"sr": -1}}}}, "lambda is -1"),
         ({"processor": {"arch": "SRResnet"}}, "unknown architecture 'SRResnet'"),
         ({"seeds": []}, "seeds: "),
         ({"runtime": {"device": "gpu"}}, "runtime.device: 'gpu' should match"),

@@ -12,7 +12,7 @@ from ra.models.checkpoints import save_model
 from ra.models.processors import build_processor
 
 README = (ROOT / "README.md").read_text()
-MODEL = "results/embedded/sr/ra/l0.001/resnet18/seed0/processor.safetensors"
+MODEL = "results/embedded/sr/ra/l0.0005/resnet18/seed0/processor.safetensors"
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
 
 
@@ -68,7 +68,7 @@ def test_single_commands_have_the_settings_of_the_default_experiment():
         assert getattr(train.schedule, key) == value, key
     for key in ("channels", "blocks"):
         assert train.processor_settings[key] == str(config["processor"][key])
-    assert train.weight == config["objectives"]["ra"]
+    assert train.weight == config["objectives"]["ra"]["lambda"]["sr"]
 
 
 def test_tables_have_every_row_of_the_paper():

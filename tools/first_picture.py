@@ -28,7 +28,7 @@ from ra.files import atomic
 from ra.models.checkpoints import load_processor, read_header
 
 TASK, TRAINED_WITH, UNSEEN = "sr", "resnet18", ("densenet121", "DenseNet-121")
-LAMBDA = 0.001  # of config.yaml; `snakemake analysis` puts others beside it
+LAMBDA = 0.0005  # of config.yaml; `snakemake analysis` puts others beside it
 COLUMNS = 5
 FLAT = 25  # grey levels; a tile whose standard deviation is lower shows a reader nothing
 RULE = """\

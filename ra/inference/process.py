@@ -2,7 +2,7 @@
 
     from ra.inference.process import load
 
-    model = load("results/embedded/sr/ra/l0.001/resnet18/seed0")
+    model = load("results/embedded/sr/ra/l0.0005/resnet18/seed0")
     model(Image.open("photo.jpg")).save("photo_x4.png")
 
 Large images are processed in tiles with a border as wide as the network's receptive field, which is

@@ -101,9 +101,9 @@ class SRResNet(nn.Module):
     Args:
         channels: width.
         blocks: number of residual blocks.
-        skip: add a tenth of the last convolution, which begins at zero, to the bicubically
-            up-sampled input (the tenth keeps Adam stable: Lim et al. 2017, section 3.3); else
-            paint the whole image, as the paper does.
+        skip: add 0.3 of the last convolution, which begins at zero, to the bicubically up-sampled
+            input (the factor keeps Adam stable: Lim et al. 2017, section 3.2); else paint the
+            whole image, as the paper does.
         padding: what lies beyond the border. ``zeros``, the paper's, is a black frame within the
             network's reach: trained on small crops, it never sees an image without one.
     """
@@ -138,7 +138,7 @@ class SRResNet(nn.Module):
         if not self.skip:
             return (torch.tanh(output) + 1) / 2
         size = [side * self.scale for side in x.shape[-2:]]
-        return clamp(F.interpolate(x, size=size, mode="bicubic", antialias=True) + 0.1 * output)
+        return clamp(F.interpolate(x, size=size, mode="bicubic", antialias=True) + 0.3 * output)
 
 
 @PROCESSORS.register("SRDenseNet")

@@ -35,7 +35,7 @@ def tiles(tmp_path_factory):
 def restored(tiles, out, *network):
     """(restored, bicubic, original): a part of coffee after a short training; (H, W, 3) each."""
     data = f"--data {tiles} --resize {TILE} --crop 32 --task sr --mode plain --save-dir {out}"
-    schedule = "--epochs 4 --batch-size 4 --lr 3e-3 --lr-schedule cosine --warmup 20 --threads 1"
+    schedule = "--epochs 4 --batch-size 4 --lr 1.5e-3 --lr-schedule cosine --warmup 20 --threads 1"
     sizes = "--channels 8 --blocks 1 --device cpu --quiet"
     assert main(["train", *f"{data} {schedule} {sizes}".split(), *network]) == 0
     original = np.asarray(photograph("coffee").crop((100, 60, 420, 300)))

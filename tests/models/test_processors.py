@@ -136,7 +136,7 @@ def test_with_a_skip_the_gradient_passes_the_clamp():
     output = network(x)
     assert torch.equal(output, torch.ones_like(output))
     output.sum().backward()
-    assert torch.allclose(last.bias.grad, torch.full((3,), 0.1 * 16 * 16))
+    assert torch.allclose(last.bias.grad, torch.full((3,), 0.3 * 16 * 16))
 
 
 def test_skip_and_padding_change_no_weight_and_are_off_by_default():

@@ -58,7 +58,7 @@ def test_the_picture_is_drawn_from_results(tool, tmp_path, prepared):
     for folder, predictions in (
         ("no_processing", wrong),
         ("plain/l0/none/seed0", plain),
-        ("ra/l0.001/resnet18/seed0", aware),
+        ("ra/l0.0005/resnet18/seed0", aware),
     ):
         table = answers(labels, predictions, np.where(predictions == labels, 80, 20))
         (base / "sr" / folder).mkdir(parents=True)
@@ -79,10 +79,10 @@ def test_the_picture_is_of_the_default_experiments_lambda(tool, tmp_path):
     for folder in ("no_processing", "plain/l0/none/seed0"):
         (tmp_path / "embedded/sr" / folder).mkdir(parents=True)
         (tmp_path / "embedded/sr" / folder / "images.csv").touch()
-    for weight in ("l0.0001", "l0.001", "l0.01"):
+    for weight in ("l0.0001", "l0.0005", "l0.01"):
         folder = tmp_path / f"embedded/sr/ra/{weight}/resnet18/seed0"
         folder.mkdir(parents=True)
         (folder / "images.csv").touch()
-    assert "ra/l0.001/" in str(list(tool.find(tmp_path).values())[-1])
+    assert "ra/l0.0005/" in str(list(tool.find(tmp_path).values())[-1])
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    assert config["objectives"]["ra"] == tool.LAMBDA
+    assert config["objectives"]["ra"]["lambda"]["sr"] == tool.LAMBDA

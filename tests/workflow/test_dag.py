@@ -19,7 +19,8 @@ def copy(tmp_path):
 
 
 def test_the_default_experiment_has_one_p_per_task_and_objective(copy):
-    assert planned(snakemake(copy, "--dry-run")) == {
+    run = snakemake(copy, "--dry-run", "--printshellcmds")
+    assert planned(run) == {
         "prepare": 1,
         "train_recognizer": 4,
         "train": 9,
@@ -30,6 +31,8 @@ def test_the_default_experiment_has_one_p_per_task_and_objective(copy):
         "all": 1,
         "total": 34,
     }
+    for task, weight in (("sr", "0.0005"), ("dn", "0.00025"), ("jpeg", "0.001")):
+        assert re.search(rf"--task {task} .*--mode ra --l {weight} ", run.stdout + run.stderr)
 
 
 def test_the_imagenet_preset_is_the_papers_experiment(tmp_path):

@@ -36,10 +36,10 @@ def analysis_tasks(name):
     return [task for task in named if task in CONFIG.tasks] or list(CONFIG.tasks)
 
 
-def aware(seed, arch, value=None, **where):
-    """The recognition-aware processor of a training recognizer, by default at its first lambda."""
-    l = weight(CONFIG.objectives["ra"][0] if value is None else value)
-    return PROCESSOR.format(objective="ra", l=l, arch=arch, seed=seed, **where)
+def aware(task, seed, arch):
+    """The recognition-aware processor of a training recognizer at the task's first lambda."""
+    l = weight(CONFIG.objectives["ra"][task][0])
+    return PROCESSOR.format(objective="ra", task=task, l=l, arch=arch, seed=seed)
 
 
 def half_recognizer(wildcards):
@@ -67,7 +67,8 @@ def evaluated_halves(half):
 
 def sweep_evaluations(wildcards):
     """Processors of the sweep: those of the experiment where the lambdas are the same."""
-    swept = {"plain": [0], **CONFIG.analysis["lambdas"]["objectives"]}
+    given = {"plain": [0], **CONFIG.analysis["lambdas"]["objectives"]}
+    swept = {objective: dict.fromkeys(CONFIG.tasks, given[objective]) for objective in given}
     return [
         f"{PROCESSOR.format(**one)}/evaluation.csv"
         for task in analysis_tasks("lambdas")
@@ -130,7 +131,7 @@ def surveyed(seeds):
     return [
         dict(task=task, l=weight(value), arch=arch, seed=seed)
         for task in analysis_tasks("boundaries")
-        for value in CONFIG.objectives.get("ra", ())
+        for value in CONFIG.objectives.get("ra", {}).get(task, ())
         for arch in (CONFIG.recognizers if every else CONFIG.train_recognizers)
         for seed in seeds
         if COMPARABLE
@@ -175,7 +176,7 @@ def shown_to_black_box():
     """(plain, recognition-aware) of every task and training recognizer: first lambda and seed."""
     seed = CONFIG.seeds[0]
     return [
-        (plain_processor(task, seed), aware(seed, arch, task=task))
+        (plain_processor(task, seed), aware(task, seed, arch))
         for task in analysis_tasks("black_box")
         for arch in CONFIG.train_recognizers
         if COMPARABLE
@@ -227,7 +228,7 @@ def evaluated_with_detector(wildcards):
     for seed in CONFIG.seeds:
         if COMPARABLE:
             folders.append(plain_processor(task, seed))
-            folders += [aware(seed, arch, task=task) for arch in CONFIG.train_recognizers]
+            folders += [aware(task, seed, arch) for arch in CONFIG.train_recognizers]
         folders += through_detector(task, seed)
     return [f"{folder}/processor.safetensors" for folder in folders]
 

@@ -147,7 +147,7 @@ def processors(objectives, recognizers):
         dict(task=task, objective=objective, l=weight(value), arch=arch, seed=seed)
         for task in CONFIG.tasks
         for objective, values in objectives.items()
-        for value in values
+        for value in values[task]
         for arch in (recognizers if needs_recognizer(objective) else [NO_RECOGNIZER])
         for seed in (CONFIG.seeds if objective != "published" else CONFIG.seeds[:1])
     ]
@@ -178,7 +178,10 @@ def table_images(wildcards):
 
 def matrix_evaluations(wildcards):
     """The objectives of the transfer matrix at their first lambda, trained by every recognizer."""
-    first = {objective: lambdas[:1] for objective, lambdas in CONFIG.objectives.items()}
+    first = {
+        objective: {task: values[:1] for task, values in lambdas.items()}
+        for objective, lambdas in CONFIG.objectives.items()
+    }
     # Of the paper's objectives, those that use labels, where one of them does.
     with_labels = {o: v for o, v in first.items() if OBJECTIVES.get(o).needs_labels}
     chosen = {o: v for o, v in first.items() if not needs_recognizer(o)} | (with_labels or first)
