@@ -119,7 +119,7 @@ def _typed(e: Experiment) -> Config:
         )
     processor = _start(e)
     if "init" in processor or is_published(processor["arch"]):
-        objectives = {"published": (0.0,), **objectives}  # a row of its own
+        objectives = {"published": dict.fromkeys(tasks, (0.0,)), **objectives}  # a row of its own
         objective_settings = {"published": {}, **objective_settings}
     elif "published" in objectives:
         raise UserError(f"{KEY}objectives.published: needs processor.arch: spandrel:FILE")

@@ -20,7 +20,7 @@ from ra.models.checkpoints import save_model
 from ra.models.processors import build_processor
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-MODEL = "results/embedded/sr/ra/l0.001/resnet18/seed0/processor.safetensors"
+MODEL = "results/embedded/sr/ra/l0.0005/resnet18/seed0/processor.safetensors"
 
 
 def blocks(page, *languages: str) -> list[str]:
