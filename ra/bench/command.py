@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from ra.bench import cores, dag, evaluation, growth, manifest, released, steps, training
+from ra.bench import cores, dag, evaluation, growth, manifest, memory, released, steps, training
 from ra.bench.measure import write_rows
 from ra.bench.scene import Options, Work
 from ra.bench.settings import DEFAULT, Bench
@@ -46,8 +46,9 @@ def _rows(name: str, options: Options, o: Bench):
     elif name == "cores":
         yield "cores", cores.compare(options.folder, o.configfile, o.repeats)
     else:
-        module = {"training": training, "released": released, "evaluation": evaluation}[name]
-        yield name, module.compare(options)
+        modules = {"training": training, "released": released, "evaluation": evaluation}
+        modules["memory"] = memory
+        yield name, modules[name].compare(options)
 
 
 def _options(o: Bench, where, folder: Path):

@@ -1,10 +1,11 @@
 """The released script's way of working, rebuilt from its description, against ours.
 
-Description: method.md of the project ("Known faults of the released script"): files are decoded
-and resized in every epoch, JPEG goes through a temporary file, every step waits for the device, P
-runs again for every evaluation R, SSIM is taken image by image, PSNR from the batch's mean MSE.
-Random numbers, networks, optimizer and schedule are ours, so both ways compute the same results
-where ours computes in fp32; the released way always does.
+Files are decoded and resized in every epoch, JPEG goes through a temporary file. In training, R
+computes gradients of its weights, which nothing uses, and runs for plain processing as well;
+accuracy and PSNR are taken at every step, which waits for the device. In evaluation, P runs again
+for every R, SSIM is taken image by image, PSNR from the batch's mean MSE. Torch's own modules and
+the system's malloc compute. Random numbers, networks, optimizer and schedule are ours, so both ways
+compute the same results where ours computes in fp32; the released way always does.
 """
 
 from __future__ import annotations
@@ -109,9 +110,15 @@ def _batches(images: ReleasedImages, keys, device: torch.device) -> Iterator[Bat
 def train_released(
     objective: Objective, images: ReleasedImages, schedule: Schedule, device: torch.device
 ) -> list[dict[str, float]]:
-    """The released loop; returns the mean losses of every epoch."""
+    """The released loop; returns the mean losses and metrics of every epoch.
+
+    Args:
+        objective: one with a recognizer; with weight 0 it trains plain processing.
+    """
     for module in objective.modules.values():
         module.to(device).train()
+    recognizer, logits = objective.recognizer.to(device).requires_grad_(True), []
+    recognizer.register_forward_hook(lambda _, __, output: logits.append(output.detach()))
     parameters = [p for module in objective.modules.values() for p in module.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=schedule.lr)
     keys = TrainingKeys(len(images), schedule.batch_size, schedule.epochs, seed=0)
@@ -122,12 +129,22 @@ def train_released(
         optimizer.zero_grad()
         losses["total"].backward()
         optimizer.step()
-        for name, loss in losses.items():  # each one waits for the device
-            sums[name] = sums.get(name, 0.0) + loss.item() * len(batch.label)
+        values = {name: loss.item() for name, loss in losses.items()}  # each waits for the device
+        values |= _accuracies(logits.pop(), batch.label)
+        values["psnr"] = 10 * np.log10(1 / values["image"])
+        for name, value in values.items():
+            sums[name] = sums.get(name, 0.0) + value * len(batch.label)
         if step % keys.steps_per_epoch == 0:
             history.append({name: total / len(images) for name, total in sums.items()})
             sums = {}
     return history
+
+
+def _accuracies(logits: Tensor, label: Tensor) -> dict[str, float]:
+    """Top-1 and top-5 (%) of ``logits`` (N, classes)."""
+    best = logits.topk(min(5, logits.shape[1]), dim=1).indices == label[:, None]
+    found = {"top1": best[:, 0], "top5": best.any(dim=1)}
+    return {name: 100 * hits.float().mean().item() for name, hits in found.items()}
 
 
 @torch.inference_mode()
@@ -148,7 +165,6 @@ def evaluate_released(
             output = processor(batch.input)
             logits = recognizer(output)
             count = len(batch.label)
-            best = logits.topk(min(5, logits.shape[1]), dim=1).indices == batch.label[:, None]
             error = F.mse_loss(output, batch.target).item()
             ssim = 0.0
             for restored, target in zip(output, batch.target, strict=True):
@@ -156,8 +172,7 @@ def evaluate_released(
                     restored[None], target[None], data_range=1.0
                 ).item()
             values = {
-                "top1": 100 * best[:, 0].float().mean().item(),
-                "top5": 100 * best.any(dim=1).float().mean().item(),
+                **_accuracies(logits, batch.label),
                 "image_loss": error,
                 "psnr": 10 * np.log10(1 / error),
                 "ssim": ssim / count,
@@ -173,32 +188,43 @@ def compare(options: Options) -> list[dict[str, object]]:
     """How many times as fast as the released way ours is, training and evaluation.
 
     Ours in fp32, which computes the same, and in bf16; with the networks of ``options``, and for
-    one task with those of the paper.
+    one task with those of the paper, plain processing as well.
     """
     paper = replace(options, **PAPER)
     rows = []
     for work in options.works:
         for task in options.tasks:
-            rows += _training(options, work, task)
+            rows += _training(options, work, task, "ra")
         rows += _evaluation(options, work, options.task)
-        rows += _training(paper, work, options.task)
+        for mode in ("ra", "plain"):
+            rows += _training(paper, work, options.task, mode)
         rows += _evaluation(paper, work, options.task)
     return rows
 
 
-def _training(options: Options, work: Work, task: str) -> list[dict[str, object]]:
-    schedule = training_schedule(work, EPOCHS)
-    crops = training_crops(options, work, task)
-    images = ReleasedImages(_prepared(options, work), "train", task)
-    ours, theirs = (objective_of(options, "ra", task) for _ in range(2))
-
+def _training(options: Options, work: Work, task: str, mode: str) -> list[dict[str, object]]:
     def in_precision(chosen: Options) -> Callable[[], object]:
-        return lambda: complete(ours, crops, schedule, chosen, checkpoint_seconds=60)
+        return ours(chosen, work, task, mode)
 
-    def released() -> object:
-        return train_released(theirs, images, schedule, options.device)
+    what, theirs = f"training, {mode}", released(options, work, task, mode)
+    return _rows(options, work, task, what, theirs, in_precision, TRAINING)
 
-    return _rows(options, work, task, "training", released, in_precision, TRAINING)
+
+def ours(options: Options, work: Work, task: str, mode: str) -> Callable[[], object]:
+    """``EPOCHS`` of ``ra train`` for the objective ``mode``."""
+    crops, objective = training_crops(options, work, task), objective_of(options, mode, task)
+    schedule = training_schedule(work, EPOCHS)
+    return lambda: complete(objective, crops, schedule, options, checkpoint_seconds=60)
+
+
+def released(options: Options, work: Work, task: str, mode: str) -> Callable[[], object]:
+    """The same training in the released way, whose plain processing is ``ra`` with weight 0."""
+    objective = objective_of(options, "ra", task)
+    if mode == "plain":
+        objective.weight = 0.0
+    images = ReleasedImages(_prepared(options, work), "train", task)
+    schedule = training_schedule(work, EPOCHS)
+    return lambda: train_released(objective, images, schedule, options.device)
 
 
 def _evaluation(options: Options, work: Work, task: str) -> list[dict[str, object]]:
@@ -216,11 +242,11 @@ def _evaluation(options: Options, work: Work, task: str) -> list[dict[str, objec
             processor, None, networks, batches, scale, chosen.device, chosen.precision
         )
 
-    def released() -> object:
+    def their_way() -> object:
         return evaluate_released(theirs, their_networks, images, work.batch_size, options.device)
 
     what = f"evaluation, {len(networks)} R"
-    return _rows(options, work, task, what, released, in_precision, EVALUATION)
+    return _rows(options, work, task, what, their_way, in_precision, EVALUATION)
 
 
 def _prepared(options: Options, work: Work) -> Path:
@@ -232,14 +258,14 @@ def _rows(
     work: Work,
     task: str,
     what: str,
-    released: Callable[[], object],
+    theirs: Callable[[], object],
     in_precision: Callable[[Options], Callable[[], object]],
     target: float,
 ) -> list[dict[str, object]]:
     """A row for each precision of ours; all are timed in turn with the released way."""
     precisions = list(dict.fromkeys((options.precision, "bf16")))
-    ours = {name: in_precision(replace(options, precision=name)) for name in precisions}
-    seconds = options.interleaved({"released": released, **ours})
+    ways = {name: in_precision(replace(options, precision=name)) for name in precisions}
+    seconds = options.interleaved({"released": theirs, **ways})
     rows = []
     for name in precisions:
         ratio = spread(seconds["released"], seconds[name])

@@ -12,19 +12,21 @@ from ra.settings.commands import Command, files
 from ra.settings.shared import Runtime
 
 Positive = Annotated[Int, Field(ge=1)]
-DEFAULT = ("training", "released", "evaluation", "growth")
+DEFAULT = ("training", "released", "evaluation", "growth", "memory")
 
 
 class Bench(Command):
     """Measure ratios: against the bare step, and against other ways of working."""
 
     comparisons: tuple[
-        Literal["training", "released", "evaluation", "growth", "steps", "dag", "cores"], ...
+        Literal["training", "released", "evaluation", "growth", "memory", "steps", "dag", "cores"],
+        ...,
     ] = setting(
         (),
         "training: train against the bare step; released: the released script's way of working "
         "against ours; evaluation: k recognizers against the bare passes; growth: seconds and "
-        "memory against numbers of images, recognizers and processors; steps: other arithmetic "
+        "memory against numbers of images, recognizers and processors; memory: peak of a "
+        "training at the largest size against the released way's; steps: other arithmetic "
         "and layouts; dag: overhead and timeline of --results; cores: snakemake on two cores "
         f"against one (default: {' '.join(DEFAULT)}, and dag where --results are given)",
         positional=True,

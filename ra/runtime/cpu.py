@@ -246,15 +246,18 @@ class VectorPReLU(nn.PReLU):
 class _LeakyReLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, slope: Tensor) -> Tensor:
-        ctx.save_for_backward(x, slope)
-        return F.leaky_relu(x, slope.item())
+        y = F.leaky_relu(x, slope.item())
+        # The next layer keeps y as well, and x follows from it where the slope is not near 0.
+        ctx.from_result = slope.item() > 1e-2
+        ctx.save_for_backward(y if ctx.from_result else x, slope)
+        return y
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        x, slope = ctx.saved_tensors
+        kept, slope = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient itself is differentiated
-            at_x = torch.where(x > 0, gradient, slope.to(gradient.dtype) * gradient)
+            at_x = torch.where(kept > 0, gradient, slope.to(gradient.dtype) * gradient)
         else:
-            at_x = torch.ops.aten.leaky_relu_backward(gradient, x, slope.item(), False)
-        at_slope = (gradient * x.clamp(max=0)).sum(dtype=slope.dtype).view(1)
-        return at_x, at_slope
+            at_x = torch.ops.aten.leaky_relu_backward(gradient, kept, slope.item(), ctx.from_result)
+        at_slope = kept.clamp(max=0).mul_(gradient).sum(dtype=slope.dtype).view(1)
+        return at_x, at_slope / slope if ctx.from_result else at_slope

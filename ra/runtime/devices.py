@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -17,7 +16,6 @@ from ra.runtime.gpus import lease_gpu, visible_gpus
 from ra.settings.shared import Machine
 
 Network = TypeVar("Network", bound=nn.Module)
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 @contextmanager
@@ -38,7 +36,6 @@ def use_device(machine: Machine = Machine(), team: Team = ALONE) -> Iterator[tor
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tensor_float
     name = machine.device
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
-        _keep_freed_memory()
         yield torch.device("cpu")
         return
     if not torch.cuda.is_available():
@@ -58,17 +55,6 @@ def use_device(machine: Machine = Machine(), team: Team = ALONE) -> Iterator[tor
         if team.world > 1:
             torch.cuda.set_device(device)  # that of NCCL
         yield device
-
-
-def _keep_freed_memory() -> None:
-    """Make glibc keep the memory that a step frees for the next step, as torch does on a GPU.
-
-    The kernel clears every page that it hands out: up to a quarter of a step (docs/performance.md).
-    """
-    with suppress(OSError, AttributeError):  # another C library
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def placed(module: Network, device: torch.device) -> Network:

@@ -21,7 +21,7 @@ def test_every_comparison_writes_a_table(tmp_path, capsys, monkeypatch):
     paper = {"channels": 4, "blocks": 1, "recognizers": ("shufflenet_v2_x0_5",)}
     monkeypatch.setattr("ra.bench.released.PAPER", paper)
     monkeypatch.setattr("ra.bench.manifest.IMAGES", 2000)
-    comparisons = ["training", "released", "evaluation", "growth", "steps"]
+    comparisons = ["training", "released", "evaluation", "growth", "memory", "steps"]
     assert bench(tmp_path, *comparisons, "--objectives", "plain", "ra_unsupervised") == 0
     tables = {path.stem: pd.read_csv(path) for path in tmp_path.glob("*.csv")}
     assert set(tables) == {*comparisons, "sharing", "epochs", "manifest"}
@@ -31,8 +31,8 @@ def test_every_comparison_writes_a_table(tmp_path, capsys, monkeypatch):
     assert list(zip(released.what, released.P, released["ours in"], strict=True)) == [
         (what, network, precision)
         for what, network in (
-            ("training", "2 x 1"), ("evaluation, 2 R", "2 x 1"),
-            ("training", "4 x 1"), ("evaluation, 1 R", "4 x 1"),
+            ("training, ra", "2 x 1"), ("evaluation, 2 R", "2 x 1"),
+            ("training, ra", "4 x 1"), ("training, plain", "4 x 1"), ("evaluation, 1 R", "4 x 1"),
         )
         for precision in ("fp32", "bf16")
     ]  # fmt: skip
@@ -44,6 +44,9 @@ def test_every_comparison_writes_a_table(tmp_path, capsys, monkeypatch):
         assert (ratios["min"] <= ratios["median"]).all(), name
         assert (ratios["median"] <= ratios["max"]).all(), name
         assert set(ratios.met) <= {"yes", "no"}
+    memory = tables["memory"].iloc[0]
+    assert memory["best"] == pytest.approx(memory["ours MiB"] / memory["released MiB"])
+    assert min(memory["ours MiB"], memory["released MiB"]) > 50  # torch alone takes more
     # The jobs that read one cache at once hold one copy of it.
     shared = tables["sharing"].iloc[0]
     assert shared["mapped KiB, all jobs"] >= 3 * shared["cache KiB"]

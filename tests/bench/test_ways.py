@@ -86,6 +86,20 @@ def test_the_released_way_trains_to_the_same_losses(options, task):
         for loss in ("total", "image", "recognition"):
             assert mine[loss] == pytest.approx(other[loss], rel=1e-2 if task == "sr" else 1e-4)
     assert ours[0]["image"] != ours[1]["image"]
+    assert 0 <= theirs[0]["top1"] <= theirs[0]["top5"] <= 100 and theirs[0]["psnr"] > 0
+
+
+def test_the_released_way_runs_the_recognizer_for_plain_processing(options):
+    """With its gradients, as the script does; the processor learns the same as ours."""
+    crops = training_crops(options, WORK, "dn")
+    images = ReleasedImages(prepared(options, 32, 12), "train", "dn")
+    schedule = Schedule(epochs=1, batch_size=4, lr=1e-3)
+    objective = objective_of(options, "ra", "dn")
+    objective.weight = 0.0
+    theirs = train_released(objective, images, schedule, CPU)
+    ours = complete(objective_of(options, "plain", "dn"), crops, schedule, options, 60)
+    assert ours[0]["image"] == pytest.approx(theirs[0]["image"], rel=1e-4)
+    assert all(weight.grad is not None for weight in objective.recognizer.parameters())
 
 
 @pytest.mark.parametrize("task", ["dn", "jpeg"])

@@ -84,12 +84,22 @@ def test_a_narrow_convolution_continues_images_as_torchs_own_does(padding, side)
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_prelu_is_torchs_own(bf16):
+@pytest.mark.parametrize("slope", [0.25, 0.0, -0.1])
+def test_prelu_is_torchs_own(bf16, slope):
     torch.manual_seed(0)
-    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.PReLU())
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.PReLU(init=slope))
     assert type(placed(deepcopy(module), CPU)[1]) is VectorPReLU
     for theirs, ours in both(module, torch.randn(2, 3, 8, 8), bf16):
         assert close(ours, theirs, 2e-2 if bf16 else 1e-5)
+
+
+def test_prelu_keeps_no_tensor_of_its_own():
+    """Its result, which the next layer keeps as well, does for the gradient."""
+    kept = []
+    x = torch.randn(1, 2, 4, 4, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        y = placed(nn.PReLU(), CPU)(x * 1)
+    assert [t.data_ptr() for t in kept if t.numel() > 1] == [y.data_ptr()]
 
 
 @pytest.mark.parametrize("arch", ["resnet18", "densenet121", "vgg11_bn", "googlenet"])

@@ -1,8 +1,5 @@
 """Which device a job gets, what it sets on its CPU, and its arithmetic."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -52,28 +49,6 @@ def test_a_job_keeps_to_its_threads():
     with use_device(Machine(device="cpu", threads=2)):
         assert torch.get_num_threads() == 2
     torch.set_num_threads(before)
-
-
-FAULTS_OF_ANOTHER_PASS = """
-import resource, torch
-from ra.runtime.devices import use_device
-from ra.settings.shared import Machine
-with use_device(Machine(device="cpu")):
-    for step in range(24):
-        if step == 20:  # by then a freed piece is found that is large enough
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        torch.empty(2**24).fill_(1)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-def test_freed_memory_is_used_again():
-    """Each page that the kernel clears is a minor fault; 64 MB are 16,384 pages.
-
-    In a process of its own, as a job is: what other tests left behind is not part of it.
-    """
-    run = subprocess.run([sys.executable, "-c", FAULTS_OF_ANOTHER_PASS], capture_output=True)
-    assert int(run.stdout) < 16_384, run.stderr
 
 
 @pytest.mark.parametrize(("precision", "allowed"), [("fp32", False), ("tf32", True)])

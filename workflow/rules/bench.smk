@@ -1,7 +1,7 @@
 # `snakemake bench`: ratios against the limit and the released script. They are of this machine, so
 # nothing else depends on them; run it with nothing else running.
 BENCH = f"{RESULTS}/bench"
-COMPARISONS = ["released", "evaluation", "growth", "sharing", "epochs"]
+COMPARISONS = ["released", "evaluation", "growth", "sharing", "epochs", "memory"]
 
 
 rule bench:
@@ -25,7 +25,7 @@ rule measure:
         arithmetic=ARITHMETIC,
         save=subpath(output.training, parent=True),
     message:
-        "measure ratios: training, released, evaluation, growth"
+        "measure ratios: training, released, evaluation, growth, memory"
     shell:
-        "ra bench training released evaluation growth {params.arithmetic}"
+        "ra bench training released evaluation growth memory {params.arithmetic}"
         " {resources.machine} --save-dir {params.save:q} > {log:q} 2>&1"
