@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import yaml
 
 from ra.data.folders import check_same_classes, classes_by_split
 from ra.errors import UserError, unknown
-from ra.experiment import Experiment
+from ra.experiment import Experiment, Weights
 from ra.files import read_yaml
 from ra.models.names import check_files, is_own, short_name
 from ra.registry import load_plugins
@@ -197,26 +196,21 @@ def _tasks(e: Experiment) -> dict[str, dict[str, Any]]:
 def _objectives(e: Experiment, tasks: Mapping[str, Any]) -> tuple[dict, dict]:
     """(lambdas of every task, settings of its own) of every objective."""
     from ra.data.degradations import TASKS
-    from ra.training.objectives import OBJECTIVES, canonical_mode
+    from ra.training.objectives import OBJECTIVES
 
     lambdas, settings = {}, {}
     for objective, given in e.objectives.items():
         key, kind = f"{KEY}objectives.{objective}", OBJECTIVES.get(objective)
         own = dict(given) if isinstance(given, dict) else {"lambda": given}
-        weights = own.pop("lambda", kind.default_weight)
+        weights = checked(Weights, {"lambda": own.pop("lambda", {})}, f"{key}.").weights
         settings[objective] = OBJECTIVES.check(objective, own, f"{key}.")
         weights = weights if isinstance(weights, dict) else dict.fromkeys(tasks, weights)
         for task in set(weights) - set(TASKS):
             raise UserError(f"{key}.lambda: {unknown('task', task, TASKS)}")
-        lambdas[objective] = {
-            task: tuple(map(float, w if isinstance(w, list | tuple) else [w]))
-            for task in tasks
-            for w in [weights.get(task, kind.default_weight)]
-        }
-        for weight in chain(*lambdas[objective].values()):
-            canonical_mode(objective, weight)
-            if not kind.needs_recognizer and weight:
-                raise UserError(f"{key}: lambda must be 0; use ra for others")
+        chosen = {task: weights.get(task, (kind.default_weight,)) for task in tasks}
+        if not kind.needs_recognizer and any(map(any, chosen.values())):
+            raise UserError(f"{key}: lambda must be 0; use ra for others")
+        lambdas[objective] = chosen
     return lambdas, settings
 
 

@@ -62,6 +62,10 @@ class Transformer(Architecture):
     arch: str = setting("pix2pix", "architecture of the transformer; its settings are keys as well")
 
 
+class Weights(Settings):
+    weights: Lambdas | dict[str, Lambdas] = setting(..., "or task: lambda", alias="lambda")
+
+
 class ExperimentRuntime(Runtime):
     threads: Int = setting(1, Runtime.model_fields["threads"].description, ge=1)
     gpus: Int = setting(

@@ -101,11 +101,10 @@ class SRResNet(nn.Module):
     Args:
         channels: width.
         blocks: number of residual blocks.
-        skip: add 0.3 of the last convolution, which begins at zero, to the bicubically up-sampled
-            input (the factor keeps Adam stable: Lim et al. 2017, section 3.2); else paint the
-            whole image, as the paper does.
-        padding: what lies beyond the border. ``zeros``, the paper's, is a black frame within the
-            network's reach: trained on small crops, it never sees an image without one.
+        skip: add 0.3 (Adam stays stable: Lim et al. 2017, section 3.2) of the last convolution,
+            which begins at zero, to the bicubic image; else paint the whole, as the paper does.
+        padding: beyond the border. ``zeros``, the paper's, is a black frame within the network's
+            reach: trained on small crops, it never sees an image without one.
     """
 
     def __init__(
