@@ -38,7 +38,8 @@ USED = ("chelsea", "coffee", "astronaut", "rocket")
 # Name, and centre of the detail as a share of height and width.
 SHOWN = {"chelsea": (0.4, 0.45), "coffee": (0.45, 0.6)}
 DETAIL = 96  # px, magnified three times
-ROWS = {"plain": "plain/l0/none/seed*", "RA": "ra/l*/resnet18/seed*"}
+LAMBDA = 0.0005  # of config.yaml for sr; `snakemake analysis` puts others beside it
+ROWS = {"plain": "plain/l0/none/seed*", "RA": f"ra/l{LAMBDA:g}/resnet18/seed*"}
 
 
 def photograph(name: str) -> np.ndarray:
@@ -53,7 +54,7 @@ def photograph(name: str) -> np.ndarray:
 
 
 def processors(results: Path) -> dict[str, Processor]:
-    """The sr processors by row; of several lambdas and seeds the first."""
+    """The sr processors by row; of several seeds the first."""
     found = {}
     for row, pattern in ROWS.items():
         folders = sorted((results / "embedded/sr").glob(f"{pattern}/processor.safetensors"))

@@ -4,6 +4,7 @@ import importlib.util
 
 import numpy as np
 import pytest
+import yaml
 from helpers import ROOT
 from PIL import Image
 
@@ -40,7 +41,8 @@ def test_table_and_picture_come_from_results(tool, tmp_path, monkeypatch):
         tool.processors(tmp_path)
     network = build_processor("SRResNet", 4, channels=2, blocks=1, skip=True)  # adds nothing yet
     header = {"kind": "processor", "task": "sr", "task_settings": {"factor": 4}}
-    for folder in ("plain/l0/none/seed0", "ra/l0.0003/resnet18/seed0"):
+    chosen = yaml.safe_load((ROOT / "config.yaml").read_text())["objectives"]["ra"]["lambda"]["sr"]
+    for folder in ("plain/l0/none/seed0", f"ra/l{chosen:g}/resnet18/seed0"):
         save_model(tmp_path / "embedded/sr" / folder / "processor.safetensors", network, header)
     monkeypatch.setattr(tool, "UNSEEN", tool.UNSEEN[2:3])
     monkeypatch.setattr(tool, "USED", ("rocket",))
