@@ -109,7 +109,7 @@ def draw(models: dict[str, Processor], out: Path) -> None:
         box = (x, y, x + DETAIL, y + DETAIL)
         parts += [whole, {row: image.crop(box) for row, image in whole.items()}]
     heights = [part["photograph"].height / part["photograph"].width for part in parts]
-    figure = Figure(figsize=(10, 2 * sum(heights) + 0.3), dpi=160)
+    figure = Figure(figsize=(10, 2 * sum(heights) + 0.3), dpi=120)
     FigureCanvasAgg(figure)
     edges = {"left": 0, "right": 1, "bottom": 0, "top": 1 - 0.3 / figure.get_figheight()}
     grid = figure.subplots(

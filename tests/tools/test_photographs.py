@@ -52,4 +52,4 @@ def test_table_and_picture_come_from_results(tool, tmp_path, monkeypatch):
     assert table["plain (dB)"].equals(table["bicubic (dB)"].rename("plain (dB)"))
     assert table["bicubic (dB)"].between(20, 45).all() and (table["RA (colour)"] < 0.5).all()
     tool.draw(models, tmp_path / "out.png")
-    assert Image.open(tmp_path / "out.png").width == 1600
+    assert Image.open(tmp_path / "out.png").width == 1200
