@@ -273,6 +273,7 @@ def _check_analysis(config: Config, e: Experiment) -> None:
                 raise UserError(f"{KEY}analysis.{part}.tasks: {unknown('task', task, TASKS)}")
     chosen = {
         "categories.recognizer": [e.analysis.categories.recognizer],
+        "corruptions.relative_to": [e.analysis.corruptions.relative_to],
         "extras.ensemble": e.analysis.extras.ensemble or [],
         "black_box.recognizer": [e.analysis.black_box.recognizer],
     }

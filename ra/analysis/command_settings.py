@@ -19,6 +19,7 @@ from ra.settings.commands import (
 )
 from ra.settings.shared import (
     SCRATCH,
+    Images,
     Machine,
     Runtime,
     Schedule,
@@ -43,6 +44,37 @@ class Categories(Command):
     trained_on_a: Files = files(f"evaluation.csv files of processors trained on half A; {ANSWERS}")
     trained_on_b: Files = files(f"evaluation.csv files of processors trained on half B; {ANSWERS}")
     save_dir: Path = save_dir("for categories.csv, .md, .png")
+
+
+class PrepareCorruption(Command):
+    """Read one corruption of a set as ImageNet-C, SET/CORRUPTION/SEVERITY/CLASS/*, into a cache."""
+
+    data: Path = setting(..., "the folder SET", metavar="DIR")
+    corruption: str = setting(..., "one of its folders, read at every severity", metavar="NAME")
+    like: Path | None = setting(
+        None, "prepared data set whose classes count (default: the folders of the set)"
+    )
+    resize: Int | None = setting(
+        None, "shorter side in pixels after resizing (default: images stay as they are)", ge=1
+    )
+    crop: Int = Images.model_fields["crop"]
+    cache: bool = Images.model_fields["cache"]
+    on_bad_image: Literal["fail", "skip"] = Images.model_fields["on_bad_image"]
+    save_dir: Path = save_dir("prepared data set")
+    name: str | None = setting(None, "name of the data set in results (default: SET-CORRUPTION)")
+    workers: Int = setting(0, "decoding processes", ge=0)
+
+
+class Corruptions(Command):
+    """Tabulate errors on a corrupted set: corruption x severity, and mean corruption errors."""
+
+    evaluations: Files = files(
+        f"evaluation.csv files of processors, and none, on each corruption; {ANSWERS}"
+    )
+    relative_to: str = setting(
+        ..., "recognizer whose errors without processing are 100 %", metavar="NAME"
+    )
+    save_dir: Path = save_dir("for corruptions.csv, mce.csv, corruptions.md and .png")
 
 
 class LambdaSweep(Command):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ra.settings.base import Float, Int, Settings, setting
 from ra.settings.shared import SCRATCH, Architecture, Lambda, Lambdas, Names, Schedule
@@ -88,6 +88,24 @@ class CategoriesAnalysis(Settings):
     )
     weight: Float = setting(1e-3, "weight of the recognition loss", gt=0, alias="lambda")
     schedule: dict[str, Any] = setting({}, "keys that differ from that recognizer's own schedule")
+
+
+class CorruptionsAnalysis(Settings):
+    tasks: Tasks = setting(None, TASKS_HELP)
+    data: Annotated[Path, AfterValidator(Path.expanduser)] | None = setting(
+        None, "a corrupted set, CORRUPTION/SEVERITY/CLASS/*, as ImageNet-C; null: no analysis"
+    )
+    corruptions: Annotated[Names, Field(min_length=1)] | None = setting(
+        None, "folders of the set; null takes all"
+    )
+    resize: Int | None = setting(
+        None, "shorter side of the set's images in pixels after resizing; null keeps them", ge=1
+    )
+    relative_to: str | None = setting(
+        None,
+        "recognizer whose errors without processing are 100 % corruption error (the set's authors "
+        "take alexnet); null is the first evaluation recognizer",
+    )
 
 
 class LambdaAnalysis(Settings):
@@ -178,6 +196,9 @@ class BoundariesAnalysis(BoundarySurvey):
 
 class Analysis(Settings):
     categories: CategoriesAnalysis = setting(CategoriesAnalysis(), "transfer to other classes")
+    corruptions: CorruptionsAnalysis = setting(
+        CorruptionsAnalysis(), "errors on a published corrupted set"
+    )
     lambdas: LambdaAnalysis = setting(LambdaAnalysis(), "accuracy against image quality")
     extras: ExtrasAnalysis = setting(ExtrasAnalysis(), "rows beyond the paper")
     detection: DetectionAnalysis = setting(

@@ -24,6 +24,11 @@ GROUPS: dict[str, dict[str, tuple[type[commands.Command], str]]] = {
     "analyse transfer": {
         "split-classes": (analysis.SplitClasses, "ra.analysis.categories.halves:split_classes"),
         "categories": (analysis.Categories, "ra.analysis.categories.table:write_categories"),
+        "prepare-corruption": (
+            analysis.PrepareCorruption,
+            "ra.analysis.corruptions.prepare:prepare_corruption",
+        ),
+        "corruptions": (analysis.Corruptions, "ra.analysis.corruptions.table:write_corruptions"),
         "lambda-sweep": (analysis.LambdaSweep, "ra.analysis.lambdas:write_lambdas"),
         "extras": (analysis.Extras, "ra.analysis.extras:write_extras"),
         "boundaries": (analysis.Boundaries, "ra.analysis.boundaries.job:run_boundaries"),

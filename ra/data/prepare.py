@@ -24,7 +24,7 @@ from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 
-from ra.data.folders import NOT_UTF8, SPLITS, find_classes, find_images, is_utf8
+from ra.data.folders import NOT_UTF8, find_classes, find_images, is_utf8
 from ra.data.images import BadImage, read_image
 from ra.errors import UserError
 from ra.files import atomic, escaped, named, write_json, write_text
@@ -49,6 +49,7 @@ class DatasetInfo:
         crop: side of the square crops, in pixels.
         decoded: whether pixels are cached; otherwise files are decoded at every use.
         digest: sha256 over the manifests and the sizes.
+        degraded: the images are inputs of processors; nothing clean belongs to them.
     """
 
     name: str
@@ -59,6 +60,7 @@ class DatasetInfo:
     crop: int
     decoded: bool
     digest: str
+    degraded: bool = False
 
 
 def prepare(
@@ -72,6 +74,7 @@ def prepare(
     on_bad_image: str = "fail",
     workers: int = 1,
     labels: bool = True,
+    corrupted: tuple[list[str], dict[str, list[tuple[str, int]]]] | None = None,
     **share: Any,
 ) -> DatasetInfo:
     """Read the images of ``root`` into a prepared data set at ``out``.
@@ -85,6 +88,7 @@ def prepare(
         on_bad_image: ``fail`` names the first bad image and stops, ``skip`` names all, goes on.
         workers: decoding processes.
         labels: the folders in train/ and val/ are classes.
+        corrupted: classes and images by split, in place of those that are found; all degraded.
         share: ``val_share`` and ``val_seed`` of ``find_images``.
 
     Raises:
@@ -92,13 +96,13 @@ def prepare(
     """
     check_sizes(resize, crop)
     classes = find_classes(root) if labels else []
-    images = find_images(root, classes, **share)
+    classes, images = corrupted or (classes, find_images(root, classes, **share))
     read = partial(_read, root=root, resize=resize, smallest=crop)
     out.mkdir(parents=True, exist_ok=True)
     # Parts of a run with other settings have other names, so they are never continued.
     tag = repr([str(root), resize, crop, decode, PART_COLUMNS])
     tag = hashlib.sha256(tag.encode()).hexdigest()[:8]
-    parts = {split: out / f"{split}-{tag}" for split in SPLITS}
+    parts = {split: out / f"{split}-{tag}" for split in images}
     counts, digests = {}, []
     for split, part in parts.items():
         files = images[split]
@@ -115,7 +119,8 @@ def prepare(
         with open(manifest, "rb") as file:
             digests.append(hashlib.file_digest(file, "sha256").hexdigest())
     digest = hashlib.sha256(json.dumps([digests, classes, resize, crop]).encode()).hexdigest()
-    info = DatasetInfo(name, str(root), tuple(classes), counts, resize, crop, decode, digest)
+    sizes = (counts, resize, crop, decode, digest, corrupted is not None)
+    info = DatasetInfo(name, str(root), tuple(classes), *sizes)
     write_json(out / "dataset.json", asdict(info))
     for split, part in parts.items():
         _rows(part).unlink()

@@ -43,6 +43,9 @@ def evaluate_processor(o: Evaluate) -> None:
     released = o.protocol == "released"
     padded = {"padded": True} if released and "ssim" in o.metrics else {}
     measures = build_measures(o.metrics, padded | o.measure_settings)
+    made = task
+    if split.info.degraded:  # the images are inputs; a processor that up-scales gets small ones
+        measures, made = {}, build_task("sr", factor=task.scale) if task.scale > 1 else None
     recognizers = named_recognizers(o.recognizers, split.info)
     identity = {
         "dataset": split.info.name,
@@ -64,7 +67,7 @@ def evaluate_processor(o: Evaluate) -> None:
         start_run("evaluate", settings, where, parent_run_id=parent) as run,
     ):
         log_dataset(run, split.info, "validation")
-        crops = Crops(split, task)
+        crops = Crops(split, made)
         batches = loader(crops, validation_keys(len(crops)), o.runtime.workers, where)
         files = (model, o.model_transformer)
         processor, transformer = (load_processor(path) if path else None for path in files)

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 import ra.data.prepare as cache
-from ra.data.prepare import SPLITS, prepare
+from ra.data.folders import SPLITS
+from ra.data.prepare import prepare
 from ra.data.splits import open_split
 from ra.errors import UserError
 

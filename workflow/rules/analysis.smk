@@ -11,6 +11,7 @@ rule analysis:
 
 
 include: "analysis_categories.smk"
+include: "analysis_corruptions.smk"
 include: "analysis_lambdas.smk"
 include: "analysis_extras.smk"
 include: "analysis_boundaries.smk"

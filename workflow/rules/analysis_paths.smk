@@ -1,4 +1,6 @@
 # Files and flags of the analyses.
+from ra.analysis.corruptions.prepare import corruptions_in
+
 ANALYSES = f"{RESULTS}/analysis"
 CATEGORIES = f"{DATASET}/categories"
 HALF = f"{CATEGORIES}/{{half}}"
@@ -10,6 +12,14 @@ HALF_EVALUATED = f"{HALF_PROCESSOR}/on_{{other}}"
 CATEGORIES_R = CONFIG.analysis["categories"]["recognizer"] or next(
     (r for r in CONFIG.recognizers if r not in CONFIG.own_recognizers), "resnet18"
 )
+CORRUPTED_SET = CONFIG.analysis["corruptions"]
+try:  # an unknown corruption is told before any job runs
+    CORRUPTIONS = CORRUPTED_SET["data"] and corruptions_in(
+        CORRUPTED_SET["data"], CORRUPTED_SET["corruptions"]
+    )
+except UserError as error:
+    raise WorkflowError(f"config key analysis.corruptions: {error}")
+CORRUPTED = f"{DATASET}/corruptions/{{corruption}}"
 EXTRAS = CONFIG.analysis["extras"]
 OTHER_PROCESSOR = f"{DATASET}/architectures/{{p_arch}}/{BELOW}"
 PLAIN = f"{DATASET}/{{task}}/plain/l0/{NO_RECOGNIZER}/seed{{seed}}"
@@ -28,6 +38,27 @@ DETECTION_TREE = (
 DETECTOR = f"{DETECTION_DATA}/detector"
 THROUGH_DETECTOR = f"{DETECTION_DATA}/{{task}}/{{mode}}/l{{l}}/detector/seed{{seed}}"
 COMPARABLE = {"plain", "ra"} <= set(CONFIG.objectives)
+
+
+def corrupted_flags():
+    images = chosen(CONFIG.images, "crop", "cache", "on_bad_image")
+    return flags({**images, "resize": CORRUPTED_SET["resize"]})
+
+
+def corrupted_inputs(**models):
+    return {**evaluation_inputs(**models), "data": f"{CORRUPTED}/data/dataset.json"}
+
+
+def corrupted_evaluations(wildcards):
+    """No processing, then every processor of the experiment, on every corruption."""
+    folders = [f"{task}/no_processing" for task in analysis_tasks("corruptions")]
+    every = processors(CONFIG.objectives, CONFIG.train_recognizers)
+    folders += [BELOW.format(**p) for p in every if p["task"] in analysis_tasks("corruptions")]
+    return [
+        f"{CORRUPTED.format(corruption=corruption)}/{folder}/evaluation.csv"
+        for corruption in CORRUPTIONS
+        for folder in folders
+    ]
 
 
 def analysis_tasks(name):

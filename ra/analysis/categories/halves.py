@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from ra.analysis.command_settings import SplitClasses
-from ra.data.prepare import COLUMNS, SPLITS, DatasetInfo, read_info, write_row
+from ra.data.folders import SPLITS
+from ra.data.prepare import COLUMNS, DatasetInfo, read_info, write_row
 from ra.errors import UserError
 from ra.files import atomic, escaped, write_json
 from ra.progress import say

@@ -1,0 +1,81 @@
+# Every processor, and none, on a published corrupted set (ImageNet-C), which is not downloaded.
+wildcard_constraints:
+    corruption="|".join(map(re.escape, CORRUPTIONS or [])) or "(?!)",
+
+
+rule prepare_corruption:
+    input:
+        like=PREPARED,
+    output:
+        f"{CORRUPTED}/data/dataset.json",
+    log:
+        f"{CORRUPTED}/data/prepare.log",
+    benchmark:
+        f"{CORRUPTED}/data/prepare.benchmark.tsv"
+    resources:
+        **READING,
+        workers=CONFIG.runtime["workers"],
+    params:
+        data=fixed(str(CORRUPTED_SET["data"])),
+        like=subpath(input.like, parent=True),
+        images=fixed(corrupted_flags()),
+        changed=lambda wildcards: listing(CORRUPTED_SET["data"] / wildcards.corruption),
+        save=subpath(output[0], parent=True),
+    message:
+        "read the corruption {wildcards.corruption} of {params.data} once"
+    shell:
+        "ra prepare-corruption --data {params.data:q} --corruption {wildcards.corruption:q}"
+        " --like {params.like:q} {params.images} --workers {resources.workers}"
+        " --save-dir {params.save:q} 2> {log:q}"
+
+
+use rule evaluate as evaluate_corruption with:
+    input:
+        **corrupted_inputs(
+            processor=f"{PROCESSOR}/processor.safetensors", transformer=transformer_of
+        ),
+    output:
+        **evaluation_outputs(f"{CORRUPTED}/{BELOW}"),
+    log:
+        f"{CORRUPTED}/{BELOW}/evaluate.log",
+    benchmark:
+        f"{CORRUPTED}/{BELOW}/evaluate.benchmark.tsv"
+
+
+use rule evaluate as evaluate_corruption_unprocessed with:
+    input:
+        **corrupted_inputs(),
+    output:
+        **evaluation_outputs(f"{CORRUPTED}/{{task}}/no_processing"),
+    log:
+        f"{CORRUPTED}/{{task}}/no_processing/evaluate.log",
+    benchmark:
+        f"{CORRUPTED}/{{task}}/no_processing/evaluate.benchmark.tsv"
+
+
+rule corruptions:
+    input:
+        corrupted_evaluations,
+    output:
+        table=f"{ANALYSES}/corruptions/corruptions.csv",
+        relative=f"{ANALYSES}/corruptions/mce.csv",
+        markdown=f"{ANALYSES}/corruptions/corruptions.md",
+        plot=shown(f"{ANALYSES}/corruptions/corruptions.png", "corruptions", "Analysis"),
+    log:
+        f"{ANALYSES}/corruptions/corruptions.log",
+    benchmark:
+        f"{ANALYSES}/corruptions/corruptions.benchmark.tsv"
+    localrule: True
+    resources:
+        **WRITING,
+    params:
+        relative_to=CORRUPTED_SET["relative_to"] or CONFIG.evaluate_recognizers[0],
+        save=subpath(output.table, parent=True),
+    message:
+        "errors on the corrupted set"
+    shell:
+        "ra corruptions --evaluations {input:q} --relative-to {params.relative_to:q}"
+        " {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
+
+
+ANALYSIS += rules.corruptions.output if CORRUPTIONS else []
