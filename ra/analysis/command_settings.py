@@ -19,7 +19,6 @@ from ra.settings.commands import (
 )
 from ra.settings.shared import (
     SCRATCH,
-    Images,
     Machine,
     Runtime,
     Schedule,
@@ -52,14 +51,19 @@ class PrepareCorruption(Command):
     data: Path = setting(..., "the folder SET", metavar="DIR")
     corruption: str = setting(..., "one of its folders, read at every severity", metavar="NAME")
     like: Path | None = setting(
-        None, "prepared data set whose classes count (default: the folders of the set)"
+        None, "prepared data set whose classes count (default: all of the set)", metavar="DIR"
     )
     resize: Int | None = setting(
-        None, "shorter side in pixels after resizing (default: images stay as they are)", ge=1
+        None,
+        "shorter side in pixels after resizing (default: images stay as they are)",
+        ge=1,
+        metavar="PX",
     )
-    crop: Int = Images.model_fields["crop"]
-    cache: bool = Images.model_fields["cache"]
-    on_bad_image: Literal["fail", "skip"] = Images.model_fields["on_bad_image"]
+    crop: Int = setting(224, "side of the square crops in pixels", ge=16, metavar="PX")
+    cache: bool = setting(True, "keep decoded pixels on disk")
+    on_bad_image: Literal["fail", "skip"] = setting(
+        "fail", "at a bad image: stop and name it, or name and count all and go on"
+    )
     save_dir: Path = save_dir("prepared data set")
     name: str | None = setting(None, "name of the data set in results (default: SET-CORRUPTION)")
     workers: Int = setting(0, "decoding processes", ge=0)

@@ -53,6 +53,24 @@ def test_another_workflow_uses_this_one_as_a_module(tmp_path):
     assert planned(run)["m_train"] == 29 and "inner/tables/all.csv" in run.stdout + run.stderr
 
 
+def test_remote_data_is_fetched_before_it_is_prepared(tmp_path):
+    """The Snakefile of docs/data.md; a file stands for the storage, whose plugin is not ours."""
+    page = (ROOT / "docs/data.md").read_text()
+    (text,) = re.findall(r"```snakemake\n(configfile.*?)```", page, re.S)
+    text = text.replace("/path/to/ra/Snakefile", str(ROOT / "Snakefile"))
+    text, stood_in = re.subn(r'storage\("[^"]+"\)', '"photos.tar"', text)
+    (tmp_path / "Snakefile").write_text(text)
+    (tmp_path / "photos.tar").touch()
+    config = yaml.safe_load((ROOT / "config.yaml").read_text()) | {"data": "photos"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    jobs = planned(run)
+    assert (stood_in, jobs["fetch"], jobs["prepare"], jobs["train"]) == (1, 1, 1, 9)
+    prepare = run.stdout[run.stdout.index("prepare photos") :].partition("\n[")[0]
+    assert "Input files updated by another job: photos" in prepare
+
+
 def test_snakemakes_lint_finds_nothing(tmp_path):
     """Only what is so on purpose: rules use the environment that Snakemake itself runs in."""
     (tmp_path / "config.yaml").write_text((ROOT / "config.yaml").read_text())

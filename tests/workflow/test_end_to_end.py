@@ -62,6 +62,44 @@ def test_two_processes_train_as_a_team(tiny):
     assert len(pd.read_csv((place / target).with_name("training.csv"))) == 2
 
 
+def test_a_corrupted_set_is_evaluated_with_every_processor_and_none(tiny):
+    """As published, CORRUPTION/SEVERITY/CLASS/*: here the validation images, darker and darker."""
+    place, config = tiny
+    for file in Path(config["data"]).glob("val/*/*.png"):
+        for severity in (1, 2):
+            folder = place / f"dark-c/it's dark/{severity}" / file.parent.name
+            folder.mkdir(parents=True, exist_ok=True)
+            dark = Image.open(file).resize((32, 32)).point(lambda v, s=severity: v // (2 * s))
+            dark.save(folder / file.name)
+    given = "analysis={'corruptions': {'data': 'dark-c', 'relative_to': 'own'}}"
+    (results,) = (place / ".snakemake/links").glob("*/results [[]1]")
+    table = results.relative_to(place) / "analysis/corruptions/mce.csv"
+    run = snakemake(place, table, "--config", given)
+    assert run.returncode == 0, run.stderr[-3000:]
+    mce = pd.read_csv(place / table).set_index(["p_model", "evaluation_r"])
+    assert len(mce) == 8 and mce.mce["no_processing", "own"] == 100
+    assert mce.difference["ra", "squeezenet1_1"] == pytest.approx(
+        mce.mce["ra", "squeezenet1_1"] - mce.mce["plain", "squeezenet1_1"]
+    )
+    errors = pd.read_csv((place / table).with_name("corruptions.csv"))
+    assert len(errors) == 16 and (errors.n == 12).all() and (errors.corruption == "it's dark").all()
+    images = pd.read_csv(
+        place / table.parents[2] / f"tiny/corruptions/it's dark/{P[13:]}/images.csv"
+    )
+    one = errors.query("p_model == 'ra' and evaluation_r == 'own' and severity == 2").squeeze()
+    here = images[images.path.str.startswith("it's dark/2/")]
+    assert one.error == pytest.approx(100 - 100 * here["own:top1"].mean()) and "psnr" not in images
+    again = snakemake(place, table, "--dry-run", "--config", given)
+    assert "Nothing to be done" in again.stdout + again.stderr
+    unknown = given.replace("'data'", "'corruptions': ['fog'], 'data'")
+    run = snakemake(place, "--dry-run", "--config", unknown)
+    said = (run.stdout + run.stderr).strip().splitlines()
+    assert run.returncode and any(
+        line.endswith("analysis.corruptions: dark-c: unknown corruption 'fog'; known: it's dark")
+        for line in said
+    ), said
+
+
 def test_pictures_are_there(tiny):
     place, _ = tiny
     for name in ("strip.png", "accuracy.png"):

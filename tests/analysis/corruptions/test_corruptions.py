@@ -1,6 +1,5 @@
 """A corrupted set as it is published: prepared, evaluated, and its mean corruption errors."""
 
-
 import pandas as pd
 import pytest
 from helpers import write_evaluation
