@@ -41,7 +41,7 @@ def test_help_explains_every_flag(name, capsys):
         ),
         (
             ["train", "--l", "0", "--precision", "fp8"],
-            "--precision: 'fp8' should be 'fp32' or 'bf16'",
+            "--precision: 'fp8' should be 'fp32', 'tf32' or 'bf16'",
         ),
         (
             ["train", "--task", "dn", "--sigma", "0.2", "0.02"],

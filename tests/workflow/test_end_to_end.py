@@ -89,8 +89,6 @@ def test_a_corrupted_set_is_evaluated_with_every_processor_and_none(tiny):
     one = errors.query("p_model == 'ra' and evaluation_r == 'own' and severity == 2").squeeze()
     here = images[images.path.str.startswith("it's dark/2/")]
     assert one.error == pytest.approx(100 - 100 * here["own:top1"].mean()) and "psnr" not in images
-    again = snakemake(place, table, "--dry-run", "--config", given)
-    assert "Nothing to be done" in again.stdout + again.stderr
     unknown = given.replace("'data'", "'corruptions': ['fog'], 'data'")
     run = snakemake(place, "--dry-run", "--config", unknown)
     said = (run.stdout + run.stderr).strip().splitlines()
