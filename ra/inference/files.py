@@ -14,6 +14,7 @@ from PIL import Image
 from ra.data.images import EXTENSIONS, BadImage, find_files, open_image
 from ra.errors import UserError
 from ra.files import atomic, escaped
+from ra.inference.deep import SUFFIXES, Deep, deepened, save_deep
 
 # Longest side in pixels that a format can hold; formats that are not listed hold any.
 LONGEST = {"AVIF": 32768, "GIF": 65535, "ICO": 256, "JPEG": 65500, "MPO": 65500, "PCX": 65534}
@@ -84,10 +85,13 @@ def plan(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
     return pairs
 
 
-def read(path: Path) -> Image.Image:
-    """Open and decode an image, upright; UserError names the file and the reason."""
+def read(path: Path) -> Image.Image | Deep:
+    """Open and decode an image, upright; UserError names the file and the reason.
+
+    A PNG or TIFF with 16 bits is a ``Deep``.
+    """
     try:
-        return open_image(path)
+        return deepened(path, open_image(path))
     except BadImage as error:
         raise UserError(f"{escaped(path)} {error}") from None
 
@@ -130,13 +134,19 @@ def _holds(kind: str, mode: str) -> bool:
         return False
 
 
-def save(image: Image.Image, path: Path) -> None:
+def save(image: Image.Image | Deep, path: Path) -> None:
     """Write ``image`` with its colour profile; formats without alpha get white behind it.
+
+    PNG and TIFF keep 16 bits, the others have 8.
 
     Raises:
         UserError: Pillow cannot write this image in the format of ``path``.
         OSError: the disk is full or read-only.
     """
+    if isinstance(image, Deep):
+        if path.suffix.lower() in SUFFIXES:
+            return save_deep(image, path)
+        image = image.shallow()
     mode = stored_mode(path, image.mode, max(image.size))
     options: dict[str, Any] = {"quality": 95} if path.suffix.lower() in LOSSY else {}
     if profile := image.info.get("icc_profile"):

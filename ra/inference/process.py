@@ -6,12 +6,15 @@
     model(Image.open("photo.jpg")).save("photo_x4.png")
 
 Large images are processed in tiles with a border as wide as the network's receptive field, which is
-cut off again: the result is that of the whole image, but memory does not grow with the image.
+cut off again: the result is that of the whole image, but memory does not grow with the image. Where
+a pixel depends on more than that, tiles overlap and one fades into the other.
 """
 
 from __future__ import annotations
 
 import copy
+import math
+import sys
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -22,14 +25,18 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor, nn
 
+from ra.data.degradations import no_processing
 from ra.data.images import to_rgb
 from ra.errors import UserError
+from ra.inference.deep import Deep
 from ra.models.checkpoints import load_processor
 from ra.runtime.devices import placed
 
-TILE = 512  # side of a tile in input pixels, without its border
+TILES = {"cpu": 512, "cuda": 1024}  # side of a tile in input pixels, without its border
 GRID = 16  # tiles start at multiples of it, so that strides of up to 16 px stay aligned
-PROBES = (64, 256, 1024)  # widths of the strips that measure the receptive field, in pixels
+PROBES = (4, 16, 64)  # lengths of the strips that measure the receptive field, in grids
+WIDEST = 256  # border in pixels; for networks that see further it only costs time
+LUMA = np.array([0.299, 0.587, 0.114])  # as Pillow turns RGB into grey
 OnTile = Callable[[int, int], None]  # called with (tiles done, tiles in all)
 
 
@@ -42,22 +49,36 @@ class Processor:
         network: degraded (N, 3, h, w) -> restored (N, 3, h * scale, w * scale), RGB in [0, 1].
         scale: up-scaling factor.
         tile: side of a tile in input pixels; images of at most one tile are processed at once.
+            None is 512, on a GPU 1024. It is halved while a GPU's memory does not suffice.
     """
 
-    def __init__(self, network: nn.Module, scale: int, device="cpu", tile: int = TILE) -> None:
-        if tile < GRID or tile % GRID:
+    def __init__(
+        self, network: nn.Module, scale: int, device="cpu", tile: int | None = None
+    ) -> None:
+        if tile is not None and (tile < GRID or tile % GRID):
             raise UserError(f"--tile: {tile} px is not a multiple of {GRID} px")
-        self.device, self.scale, self.tile = torch.device(device), scale, tile
+        self.device, self.scale = torch.device(device), scale
         self.network = placed(network.eval(), self.device)
-        self.multiple = max(getattr(part, "multiple", 1) for part in network.modules())
+        self.multiple = math.lcm(*(getattr(part, "multiple", 1) for part in network.modules()))
+        self.grid = math.lcm(GRID, self.multiple)
+        self.tile = self._aligned(tile or TILES.get(self.device.type, 512))
+        self.ramp = 0  # how far tiles overlap on each side, in pixels
         self.stored: dict = {}
 
-    def __call__(self, image: Image.Image, on_tile: OnTile | None = None) -> Image.Image:
+    def _aligned(self, side: int) -> int:
+        return max(side // self.grid, 1) * self.grid
+
+    def __call__(self, image: Any, on_tile: OnTile | None = None) -> Any:
         """The restored image: grey stays grey, alpha is kept (scaled by bicubic interpolation).
 
-        Palette and CMYK images become RGB, 16-bit ones 8-bit; EXIF rotation is applied. The colour
-        profile is kept if it describes RGB or grey.
+        Palette and CMYK images become RGB; EXIF rotation is applied. The colour profile is kept
+        if it describes RGB or grey.
+
+        Args:
+            image: Pillow's, whose 16 bits become 8, or a ``Deep``, which keeps them.
         """
+        if isinstance(image, Deep):
+            return self._deep(image, on_tile)
         profile = image.info.get("icc_profile", b"")
         if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
             image = ImageOps.exif_transpose(image)
@@ -72,104 +93,171 @@ class Processor:
             restored.info["icc_profile"] = profile
         return restored
 
+    def _deep(self, image: Deep, on_tile: OnTile | None) -> Deep:
+        pixels, white = image.pixels, image.white
+        stretched = (pixels.astype(np.float32) * (65535 / white)).round().astype(np.uint16)
+        colours = stretched[..., :3] if image.mode.startswith("RGB") else stretched[..., :1]
+        restored = self.pixels(np.broadcast_to(colours, (*pixels.shape[:2], 3)), on_tile)
+        parts = [restored if colours.shape[2] == 3 else (restored @ LUMA)[..., None]]
+        if image.mode.endswith("A"):
+            alpha = to_tensor(stretched[..., -1:]).float() / 65535
+            parts.append(65535 * no_processing(alpha, self.scale)[0].permute(1, 2, 0).numpy())
+        whole = np.concatenate(parts, axis=2) * (white / 65535)
+        return Deep(whole.round().astype(np.uint16), image.profile)
+
     @torch.inference_mode()
     def pixels(self, image: np.ndarray, on_tile: OnTile | None = None) -> np.ndarray:
-        """uint8 (h, w, 3) -> uint8 (h * scale, w * scale, 3)."""
+        """uint8 or uint16 (h, w, 3) -> the same type, (h * scale, w * scale, 3)."""
+        while True:
+            try:
+                return self._in_tiles(image, on_tile)
+            except torch.OutOfMemoryError:  # a GPU's
+                if self.tile <= self.grid:
+                    raise
+                self.tile = self._aligned(self.tile // 2)
+                torch.cuda.empty_cache()
+
+    def _in_tiles(self, image: np.ndarray, on_tile: OnTile | None) -> np.ndarray:
         (height, width), s, tile = image.shape[:2], self.scale, self.tile
         corners = [(top, left) for top in range(0, height, tile) for left in range(0, width, tile)]
-        border = self.border if len(corners) > 1 else 0
-        result = np.empty((height * s, width * s, 3), np.uint8)
+        border, ramp = (self.border, self.ramp) if len(corners) > 1 else (0, 0)
+        margin = border - ramp  # read, but not used
+        result = np.empty((height * s, width * s, 3), image.dtype)
         for number, (top, left) in enumerate(corners, start=1):
-            bottom, right = min(top + tile, height), min(left + tile, width)
-            y0, x0 = max(0, top - border), max(0, left - border)
-            done = self._at_once(image[y0 : bottom + border, x0 : right + border])
-            inner = np.s_[(top - y0) * s : (bottom - y0) * s, (left - x0) * s : (right - x0) * s]
-            result[top * s : bottom * s, left * s : right * s] = done[inner]
+            y0, x0 = max(0, top - ramp), max(0, left - ramp)
+            y1, x1 = min(top + tile + ramp, height), min(left + tile + ramp, width)
+            if left == 0:
+                band = np.empty(((y1 - y0) * s, width * s, 3), image.dtype)
+            above, before = min(y0, margin), min(x0, margin)
+            read = image[y0 - above : y1 + margin, x0 - before : x1 + margin]
+            done = self._at_once(read)[above * s :, before * s :]
+            done = done[: (y1 - y0) * s, : (x1 - x0) * s]
+            _fade_in(band[:, x0 * s : x1 * s].swapaxes(0, 1), done.swapaxes(0, 1), left - x0, s)
+            if left + tile >= width:
+                _fade_in(result[y0 * s : y1 * s], band, top - y0, s)
             if on_tile:
                 on_tile(number, len(corners))
         return result
 
     def _at_once(self, part: np.ndarray) -> np.ndarray:
-        """uint8 (h, w, 3) -> uint8 in one pass; sides are padded to ``multiple``, then cut."""
+        """One pass, uint8 or uint16; sides are padded to ``multiple``, then cut."""
         height, width = part.shape[:2]
         least = 2 * self.multiple if self.multiple > 1 else 1  # reflection needs a neighbour
         wanted = [max(least, -(-side // self.multiple) * self.multiple) for side in (height, width)]
         part = np.pad(part, ((0, wanted[0] - height), (0, wanted[1] - width), (0, 0)), "edge")
-        y = self.network(to_tensor(part).to(self.device).float() / 255)
-        return to_bytes(y.clamp(0, 1))[: height * self.scale, : width * self.scale]
+        white = np.iinfo(part.dtype).max
+        y = self.network(to_tensor(part).to(self.device).float() / white)
+        return to_integers(y.clamp(0, 1), white)[: height * self.scale, : width * self.scale]
 
     @cached_property
     def border(self) -> int:
-        """How far around a pixel its output depends on the input, in pixels, a multiple of GRID.
+        """How far around a tile the image is read, in pixels, a multiple of the grid.
 
-        Raises:
-            UserError: it depends on the whole image (global pooling, say): tiles would differ.
+        The receptive field; where that is unknown or too wide, the least border with which tiles
+        equal the whole. Either is checked on random content with the network's own weights. If
+        none is wide enough, tiles fade into each other (``ramp``), and a line on stderr says so.
         """
-        reach = receptive_reach(self.network)
-        if reach is None:
-            raise UserError(
-                "each output pixel of this processor depends on the whole image, so an image "
-                f"larger than {self.tile} px cannot be cut into tiles; give a larger --tile"
+        reach = receptive_reach(self.network, self.grid)
+        exact = max(-(-reach // self.grid), 1) * self.grid if reach is not None else None
+        if exact is not None and exact <= max(WIDEST, self.grid) and self._is_seamless(exact):
+            return exact
+        border = self.grid
+        while not self._is_seamless(border):
+            border *= 2
+            if border > WIDEST:
+                border = 4 * self.grid
+                print(
+                    f"warning: output pixels depend on more than {WIDEST} px around them: tiles of "
+                    f"{self.tile} px differ from the whole image and fade into each other; give a "
+                    "--tile as large as the image if memory allows",
+                    file=sys.stderr,
+                )
+                break
+        self.ramp = border // self.grid // 2 * self.grid
+        return border
+
+    def _is_seamless(self, border: int) -> bool:
+        """Whether the middle of random strips stays the same, to a grey level, in a crop."""
+        side, s, random = 2 * self.grid, self.scale, np.random.default_rng(0)
+        length = side + 4 * border
+        patches = random.uniform(0, 255, (2, -(-side // 8), -(-length // 8), 3))
+        colour, contrast = patches.repeat(8, 1).repeat(8, 2)[:, :side, :length]
+        strip = (colour + contrast * random.uniform(-0.5, 0.5, colour.shape)).clip(0, 255)
+        strip[:, :border] /= 4  # so that statistics of the whole differ from those of the crop
+        for turn in (lambda image: image, lambda image: image.swapaxes(0, 1)):
+            whole, crop = (
+                turn(self._at_once(turn(part.astype(np.uint8)))).astype(int)
+                for part in (strip, strip[:, border:-border])
             )
-        return -(-reach // GRID) * GRID
+            middle = whole[:, 2 * border * s :][:, : side * s]
+            if np.abs(middle - crop[:, border * s :][:, : side * s]).max() > 1:
+                return False
+        return True
+
+
+def _fade_in(place: np.ndarray, part: np.ndarray, overlap: int, scale: int) -> None:
+    """Write ``part`` over ``place``, faded in over twice ``overlap`` * scale rows."""
+    ramp = 2 * overlap * scale
+    share = np.linspace(0, 1, ramp, dtype=np.float32)[: len(part), None, None]
+    place[:ramp] = np.rint(place[:ramp] * (1 - share) + part[:ramp] * share)
+    place[ramp:] = part[ramp:]
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:
-    """uint8 (h, w, 3) -> uint8 (1, 3, h, w); a copy."""
+    """(h, w, channels) -> (1, channels, h, w) of the same type; a copy."""
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
+
+
+def to_integers(image: Tensor, white: int) -> np.ndarray:
+    """(1, 3, h, w) in [0, 1] -> uint8, or uint16 where white is above 255, (h, w, 3)."""
+    kind = torch.uint8 if white == 255 else torch.uint16
+    return (image[0] * white).round().to(kind).permute(1, 2, 0).cpu().numpy()
 
 
 def to_bytes(image: Tensor) -> np.ndarray:
     """(1, 3, h, w) in [0, 1] -> uint8 (h, w, 3)."""
-    return (image[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    return to_integers(image, 255)
 
 
-def receptive_reach(network: nn.Module) -> int | None:
-    """How many pixels beyond a block of GRID x GRID its output depends on; None if unbounded.
+@torch.inference_mode()
+def receptive_reach(network: nn.Module, grid: int = GRID) -> int | None:
+    """How many pixels beyond a block of grid x grid its input has an effect; None if unbounded.
 
-    Measured, so that it holds for any architecture: a copy of the network gets positive weights and
-    no biases, so that nothing cancels and no unit is dead. The gradient of a block in the middle of
-    a strip then shows which input pixels the block depends on.
+    Measured, so that it holds for any architecture: the block is not a number, and neither is then
+    whatever depends on it, with any weights.
     """
-    with torch.inference_mode(False), torch.no_grad():
-        probe = copy.deepcopy(network).cpu().double().eval()
-        for name, tensor in [*probe.named_parameters(), *probe.named_buffers()]:
-            if tensor.is_floating_point():
-                last = name.rpartition(".")[2]
-                zero = last in ("bias", "running_mean")
-                tensor.fill_(0 if zero else 1 if tensor.dim() < 2 else 1 / tensor[0].numel())
-        probe.requires_grad_(False)
-    reaches = [_reach_along(probe, axis) for axis in (2, 3)]
+    probe = copy.deepcopy(network).cpu().double().eval()
+    reaches = [_reach_along(probe, axis, grid) for axis in (2, 3)]
     return None if None in reaches else max(reaches)
 
 
-def _reach_along(probe: nn.Module, axis: int) -> int | None:
-    for length in PROBES:
-        shape = [1, 3, GRID, GRID]
-        shape[axis] = length
-        # Tiny values, for which saturating units (tanh, sigmoid) are linear.
-        with torch.inference_mode(False), torch.enable_grad():
-            strip = torch.full(shape, 1e-6, dtype=torch.float64, requires_grad=True)
-            output = probe(strip)
-            scale, middle = output.shape[axis] // length, length // 2
-            output.narrow(axis, middle * scale, GRID * scale).sum().backward()
-        used = strip.grad[0].amax(0).amax(3 - axis).nonzero().flatten()
-        if not len(used):
-            return None
+def _reach_along(probe: nn.Module, axis: int, grid: int) -> int | None:
+    for length in (grid * count for count in PROBES):
+        shape = [1, 3, grid, grid]
+        shape[axis], middle = length, length // 2
+        strip = torch.full(shape, 0.5, dtype=torch.float64)
+        strip.narrow(axis, middle, grid).fill_(torch.nan)
+        output = probe(strip).isnan()[0].any(0).any(3 - axis)
+        scale = len(output) // length
+        used = output.nonzero().flatten() // scale
         first, last = int(used[0]), int(used[-1])
         if first > 0 and last < length - 1:
-            return max(middle - first, last - (middle + GRID - 1), 0)
+            return max(middle - first, last - (middle + grid - 1), 0)
     return None
 
 
-def result_mode(image: Image.Image) -> str:
+def result_mode(image: Image.Image | Deep) -> str:
     """The mode of the restored ``image``: L, LA, RGB or RGBA."""
+    if isinstance(image, Deep):
+        return image.mode
     grey = image.mode in ("1", "L", "LA") or image.mode.startswith(("I", "F"))
     transparent = image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info
     return ("L" if grey else "RGB") + ("A" if transparent else "")
 
 
-def load(model: str | Path, transformer: bool = False, device="cpu", tile: int = TILE) -> Processor:
+def load(
+    model: str | Path, transformer: bool = False, device="cpu", tile: int | None = None
+) -> Processor:
     """A trained processor that takes whole images.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -14,6 +15,7 @@ import pandas as pd
 from ra.data.images import BadImage, to_rgb
 from ra.errors import UserError, one_line
 from ra.files import escaped, write_csv
+from ra.inference.deep import Deep
 from ra.inference.files import find_inputs, plan, read, save, stored_mode
 from ra.inference.predict import classify, degrade, open_classifier, table, views
 from ra.inference.process import load, result_mode
@@ -44,7 +46,7 @@ def process(o: Process) -> None:
             stored_mode(result, result_mode(image), max(image.size) * processor.scale)
             restored = processor(image, on_tile)
             save(restored, result)
-            pixels += restored.width * restored.height
+            pixels += math.prod(restored.size)
 
         bad = _each(bar, work)
     seconds = time.perf_counter() - begin
@@ -69,7 +71,8 @@ def predict(o: Predict) -> None:
         distinct(zip((one.name for one in classifiers), o.recognizers, strict=True))
 
         def work(path: Path, number: int) -> None:
-            image = np.asarray(to_rgb(read(path)))
+            image = read(path)
+            image = np.asarray(to_rgb(image.shallow() if isinstance(image, Deep) else image))
             image = degrade(image, processor, number) if o.degrade else image
             before, after = views(processor, image, o.resize)
             answers = []

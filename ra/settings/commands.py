@@ -232,9 +232,10 @@ class Use(Command):
     transformer: bool = setting(
         False, "also apply the transformer, which lies beside the processor"
     )
-    tile: Int = setting(
-        512,
-        "side of the tiles in which larger images are processed, pixels, a multiple of 16",
+    tile: Int | None = setting(
+        None,
+        "side of the tiles in which larger images are processed, pixels, a multiple of 16 "
+        "(default: 512; on a GPU 1024, halved while its memory does not suffice)",
         metavar="PX",
     )
     machine: Machine = Machine()

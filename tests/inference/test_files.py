@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from ra.cli import main
 from ra.errors import UserError
+from ra.inference.deep import Deep
 from ra.inference.files import LONGEST, plan, read, save, stored_mode
 
 
@@ -165,6 +167,45 @@ def test_every_format_is_written_as_it_is_or_refused(tmp_path, mode, suffix):
         assert colours[3] == 0 or colours[:3].min() > 250
     else:
         assert colours[:3].max() < 5
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_16_bits_go_in_and_out(model, tmp_path, suffix, channels):
+    pixels = np.random.default_rng(0).integers(0, 65536, (8, 12, channels), dtype=np.uint16)
+    source, result = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
+    profile = b"\0" * 16 + b"RGB " + b"\0" * 108
+    save(Deep(pixels, profile), source)
+    back = read(source)
+    assert np.array_equal(back.pixels, pixels) and back.profile == profile
+    assert process(model, source, result) == 0
+    found = read(result)
+    assert found.pixels.shape == (32, 48, channels) and found.profile == profile
+    assert len(np.unique(found.pixels)) > 256
+    assert process(model, source, tmp_path / "out.jpg") == 0
+    shown = np.asarray(read(tmp_path / "out.jpg").convert("RGB")).astype(int)
+    wanted = np.asarray(found.shallow().convert("RGB"))
+    assert channels == 4 or np.abs(shown - wanted).mean() < 20
+
+
+def test_a_16_bit_tiff_is_turned_upright(tmp_path):
+    """All eight orientations, as Pillow turns the same image with 8 bits."""
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+    for orientation in range(1, 9):
+        tag = [(274, "H", 1, orientation, True)]
+        for name, kind in (("8.tif", np.uint8), ("16.tif", np.uint16)):
+            image = pixels.astype(kind) * (257 if kind is np.uint16 else 1)
+            tifffile.imwrite(tmp_path / name, image, photometric="rgb", extratags=tag)
+        deep = read(tmp_path / "16.tif").pixels
+        assert np.array_equal(deep // 257, np.asarray(read(tmp_path / "8.tif")))
+
+
+def test_16_bits_that_cannot_be_read_are_said(tmp_path, monkeypatch, capsys):
+    save(Deep(np.full((8, 8, 3), 5000, np.uint16)), tmp_path / "x.tif")
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", lambda page: 1 / 0)  # as LZW is
+    assert read(tmp_path / "x.tif").mode == "RGB"
+    said = capsys.readouterr().err
+    assert f"{tmp_path}/x.tif: processed with 8 bits; its 16 cannot be read (Zero" in said
 
 
 @pytest.mark.parametrize("kind", LONGEST)

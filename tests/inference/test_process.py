@@ -8,6 +8,7 @@ from torch import nn
 
 from ra.data.images import BadImage
 from ra.errors import UserError
+from ra.inference.deep import Deep
 from ra.inference.process import Processor, load, receptive_reach
 from ra.models.checkpoints import save_model
 from ra.models.processors import PROCESSORS, build_processor
@@ -76,15 +77,110 @@ def test_the_receptive_field_is_that_of_the_layers(arch, least, most):
     assert least <= receptive_reach(build_processor(arch, SCALE[arch], **SMALL[arch])) <= most
 
 
-def test_a_processor_with_global_pooling_is_not_cut_into_tiles():
-    class Mean(nn.Module):
-        def forward(self, x):
-            return x - x.mean((2, 3), keepdim=True) + 0.5
+class Normed(nn.Module):
+    """x + two conv3 with a LayerNorm over channels between them, as in NAFNet."""
 
-    whole = Processor(Mean(), 1, tile=64)
-    assert whole.pixels(noise(64, 64, 3)).shape == (64, 64, 3)
-    with pytest.raises(UserError, match="depends on the whole image"):
-        whole.pixels(noise(65, 64, 3))
+    def __init__(self):
+        super().__init__()
+        self.head, self.tail = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 3, 3, padding=1)
+        self.norm = nn.LayerNorm(8)
+
+    def forward(self, x):
+        y = self.norm(self.head(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return x + 0.2 * self.tail(y)
+
+
+class Windows(nn.Module):
+    """Self-attention within windows, then within windows shifted by half, as in SwinIR."""
+
+    def __init__(self, side, multiple=1):
+        super().__init__()
+        self.side, self.multiple = side, multiple
+        self.attend = nn.MultiheadAttention(3, 1, batch_first=True)
+        nn.init.normal_(self.attend.in_proj_weight, std=3)
+
+    def forward(self, x):
+        y = self._windows(x)
+        return torch.roll(
+            self._windows(torch.roll(y, 2 * [-self.side // 2], (2, 3))),
+            2 * [self.side // 2],
+            (2, 3),
+        )
+
+    def _windows(self, x):
+        (n, c, h, w), side = x.shape, self.side
+        padded = nn.functional.pad(x, (0, -w % side, 0, -h % side), "replicate")
+        parts = nn.functional.unfold(padded, side, stride=side).view(n, c, side * side, -1)
+        tokens = parts.permute(0, 3, 2, 1).reshape(-1, side * side, c)
+        seen = self.attend(tokens, tokens, tokens, need_weights=False)[0].reshape(
+            n, -1, side * side, c
+        )
+        folded = seen.permute(0, 3, 2, 1).reshape(n, c * side * side, -1)
+        return (
+            x + nn.functional.fold(folded, padded.shape[2:], side, stride=side)[..., :h, :w]
+        ) / 2
+
+
+class Pooled(nn.Module):
+    def forward(self, x):
+        return (x - x.mean((2, 3), keepdim=True) + 0.5).clamp(0, 1)
+
+
+def steps(width=160, height=96):
+    """Dark, then bright: each tile has a mean of its own."""
+    image = noise(height, width, 3) // 8 + 60
+    image[:, width // 2 :] += 120
+    return image
+
+
+@pytest.mark.parametrize(
+    ("module", "reach"),
+    [(Normed, 2), (lambda: Windows(8), 4), (lambda: Windows(12, multiple=12), None)],
+)
+def test_tiles_have_no_seams_where_gradients_see_nothing(module, reach, capsys):
+    torch.manual_seed(0)
+    module = module()
+    assert reach is None or receptive_reach(module) == reach
+    whole = Processor(module, 1).pixels(steps()).astype(int)
+    tiled = Processor(module, 1, tile=48).pixels(steps())
+    inner = np.s_[12:-12, 12:-12]  # torch.roll joins the ends of an image
+    assert np.abs(whole - tiled)[inner].max() <= 1 and whole.std() > 3
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("module", [Pooled, lambda: Windows(12)])
+def test_tiles_that_differ_from_the_whole_fade_into_each_other(module, capsys):
+    """Global pooling, and windows to which tiles are not aligned because nothing declares them."""
+    torch.manual_seed(0)
+    processor = Processor(module(), 1, tile=64)
+    tiled = processor.pixels(steps()).astype(int)
+    assert processor.ramp > 0
+    said = capsys.readouterr().err
+    assert said.startswith("warning: output pixels depend on more than 256 px around them")
+    assert said.count("\n") == 1 and "tiles of 64 px differ" in said
+    processor.ramp = 0
+    cut = processor.pixels(steps()).astype(int)
+    jump = [np.abs(one.mean((0, 2))[64] - one.mean((0, 2))[63]) for one in (tiled, cut)]
+    assert jump[0] < 3 and (jump[1] > 10 or isinstance(processor.network, Windows))
+    alone = Processor(processor.network, 1, tile=256).pixels(steps()[:, :64])
+    assert alone.shape == (96, 64, 3) and capsys.readouterr().err == ""
+
+
+def test_tiles_are_halved_until_the_gpus_memory_suffices():
+    class Small(nn.Module):
+        most = 64 * 64
+
+        def forward(self, x):
+            if x.shape[2] * x.shape[3] > self.most:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return 1 - x
+
+    processor = Processor(Small(), 1, tile=128)
+    assert np.array_equal(processor.pixels(steps()), 255 - steps())
+    assert processor.tile == 32
+    processor.network.most = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        processor.pixels(steps())
 
 
 @pytest.mark.parametrize(
@@ -126,6 +222,22 @@ def test_12_bits_in_16_are_not_black_and_32_bits_are_refused(model):
     assert np.abs(shown.astype(int) - as_eight).max() <= 1
     with pytest.raises(BadImage, match="integer pixels"):
         load(model)(Image.fromarray(np.full((8, 8), 2**30, np.int32)))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_16_bits_come_out_with_16_bits(model, channels):
+    """Finer than, and to half a step equal to, the same image with 8 bits."""
+    eight = noise(10, 14, channels)
+    if channels in (2, 4):
+        eight[..., -1] = np.arange(0, 252, 18)  # Pillow rounds alpha between its two passes
+    processor = load(model)
+    deep = processor(Deep(eight.astype(np.uint16) * 257, b"profile"))
+    shallow = np.asarray(processor(Image.fromarray(eight.squeeze()))).reshape(deep.pixels.shape)
+    assert deep.pixels.shape == (40, 56, channels) and deep.profile == b"profile"
+    assert np.abs(deep.pixels / 257 - shallow).max() < 1.6
+    assert len(np.unique(deep.pixels)) > 1000
+    dark = processor(Deep(eight.astype(np.uint16) * 16))  # 12 bits in 16
+    assert 255 < dark.pixels.max() <= 4095
 
 
 def test_a_missing_transformer_is_named(model):
