@@ -74,7 +74,7 @@ def test_a_corrupted_set_is_evaluated_with_every_processor_and_none(tiny):
     given = "analysis={'corruptions': {'data': 'dark-c', 'relative_to': 'own'}}"
     (results,) = (place / ".snakemake/links").glob("*/results [[]1]")
     table = results.relative_to(place) / "analysis/corruptions/mce.csv"
-    run = snakemake(place, table, "--config", given)
+    run = snakemake(place, table, "--config", given, "tracking={'enabled': False}")
     assert run.returncode == 0, run.stderr[-3000:]
     mce = pd.read_csv(place / table).set_index(["p_model", "evaluation_r"])
     assert len(mce) == 8 and mce.mce["no_processing", "own"] == 100
