@@ -41,6 +41,7 @@ class Config:
     weights: str
     recognizer_schedules: dict[str, dict[str, Any]]
     processor: dict[str, Any]
+    first_weights: tuple[str, ...]
     transformer: dict[str, Any]
     processor_schedule: dict[str, Any]
     objectives: dict[str, dict[str, tuple[float, ...]]]  # lambdas by objective and task
@@ -102,8 +103,6 @@ def _scalars(value: Any) -> Any:
 
 
 def _typed(e: Experiment) -> Config:
-    from ra.models.restorers import is_published
-
     tasks = _tasks(e)
     objectives, objective_settings = _objectives(e, tasks)
     used = check_files([*e.recognizers.train, *e.recognizers.evaluate])
@@ -116,8 +115,8 @@ def _typed(e: Experiment) -> Config:
             f"{KEY}recognizers.matrix: {one} is not in recognizers.evaluate; each training "
             "recognizer of the matrix also evaluates"
         )
-    processor = _start(e)
-    if "init" in processor or is_published(processor["arch"]):
+    processor, first_weights = _start(e)
+    if first_weights:
         objectives = {"published": dict.fromkeys(tasks, (0.0,)), **objectives}  # a row of its own
         objective_settings = {"published": {}, **objective_settings}
     elif "published" in objectives:
@@ -140,6 +139,7 @@ def _typed(e: Experiment) -> Config:
         weights=e.recognizers.weights,
         recognizer_schedules=_schedules(e, dict.fromkeys(train + evaluate)),
         processor=processor,
+        first_weights=first_weights,
         transformer=_network(e.transformer, "transformer"),
         processor_schedule=e.processor.schedule.model_dump(),
         objectives=objectives,
@@ -239,19 +239,18 @@ def _schedules(e: Experiment, names: Mapping[str, None]) -> dict[str, dict[str, 
     return {one: {**shared, **e.recognizers.overrides.get(one, {})} for one in names}
 
 
-def _start(e: Experiment) -> dict[str, Any]:
-    """The processor: its architecture and settings, and the file of its first weights if any."""
+def _start(e: Experiment) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The processor, and the files with which its trainings begin."""
     from ra.models.restorers import is_published, published_file
 
-    if e.processor.init and not e.processor.init.is_file():
-        raise UserError(f"{KEY}processor.init: {e.processor.init}: no such file")
-    init = {"init": str(e.processor.init)} if e.processor.init else {}
+    files = (str(e.processor.init),) if e.processor.init else ()
+    init = {"init": files[0]} if files else {}
     if not is_published(e.processor.arch):
-        return {**_network(e.processor, "processor"), **init}
-    published_file(e.processor.arch, f"{KEY}processor.arch: ")
+        return {**_network(e.processor, "processor"), **init}, files
     for name in e.processor.model_extra:
         raise UserError(f"{KEY}processor.{name}: a published network has no settings")
-    return {"arch": e.processor.arch, **init}
+    file = published_file(e.processor.arch, f"{KEY}processor.arch: ")
+    return {"arch": e.processor.arch, **init}, (str(file), *files)
 
 
 def _network(network, key: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, FilePath
 
 from ra.analysis.settings import Analysis
 from ra.settings.base import Float, Int, Settings, setting
@@ -54,7 +54,7 @@ class Processor(Architecture):
         "architecture of the processor, whose settings are keys as well; or spandrel:FILE, a "
         "published checkpoint",
     )
-    init: Path | None = setting(None, "file of the weights with which trainings begin")
+    init: FilePath | None = setting(None, "file of the weights with which trainings begin")
     schedule: Schedule = setting(Schedule(), "of the processor's training")
 
 

@@ -9,7 +9,7 @@ import copy
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,6 @@ class Restorer(nn.Module):
             scale, or images that are not RGB.
     """
 
-    _call: Callable[[nn.Module, Tensor], Tensor]
-
     def __init__(self, path: Path, state: Mapping[str, Tensor], scale: int) -> None:
         super().__init__()
         found = _found(path, state)
@@ -66,9 +64,9 @@ class Restorer(nn.Module):
                 f"{path}: {self.arch} up-scales by {found.scale}, the task by {scale}; choose "
                 "another file, or another factor of sr"
             )
-        if (found.input_channels, found.output_channels) != (3, 3):
-            channels = f"{found.input_channels} to {found.output_channels}"
-            raise UserError(f"{path}: {self.arch} from {channels} channels; RGB is needed")
+        channels = found.input_channels, found.output_channels
+        if channels != (3, 3):
+            raise UserError(f"{path}: {self.arch} from %d to %d channels; RGB is needed" % channels)
         self.network, self._call, self.scale = found.model, found._call_fn, scale
         self._padding = found.size_requirements.get_padding
         self.header = {"arch": f"{PREFIX}{self.arch}", "scale": scale}
@@ -121,7 +119,7 @@ def _found(path: Path, state: Mapping[str, Tensor]) -> Any:
     except Exception as error:  # whatever odd tensors lead to
         reason = _misfits(str(error)) or first_line(error)
         raise UserError(f"{path}: its weights fit no network: {reason}") from None
-    if not isinstance(found, spandrel.ImageModelDescriptor):
+    if isinstance(found, spandrel.MaskedImageModelDescriptor):
         raise UserError(f"{path}: {found.architecture.id} needs a mask beside the image")
     # Some formats are translated name by name; what has no translation would be lost silently.
     places, unused = Counter(value.shape for value in found.model.state_dict().values()), []

@@ -246,6 +246,7 @@ class TrainedTogether(Objective):
 
     title = "SR4IR"
     trains_recognizer = True
+    default_weight = 1e-2
     grid: Annotated[int, Field(ge=1, description="patches along a side of the patchwork")] = 4
     recognizer_lr: Annotated[
         float, Field(gt=0, description="learning rate of the recognizer, as a share of lr")

@@ -513,7 +513,7 @@ CONFIGS = [
     ({"recognizers": {"train": "resnet18", "evaluate": ["a"]}}, "config key recognizers.train: "),
     ({"processor": {"schedule": {"lr": float("nan")}}}, "config key processor.schedule.lr: "),
     ({"processor": {"channels": 0}}, "config key processor.channels: 0"),
-    ({"processor": {"init": "no.pth"}}, "config key processor.init: no.pth: no such file"),
+    ({"processor": {"init": "no.pth"}}, "config key processor.init: Path does not point to a file"),
     ({"processor": {"arch": "spandrel:no.pth"}}, "config key processor.arch: spandrel:no.pth: no "),
     ({"processor": {"arch": f"spandrel:{__file__}", "blocks": 1}}, "config key processor.blocks: "),
     ({"transformer": {"arch": "spandrel:no.pth"}}, "unknown architecture 'spandrel:no.pth'"),

@@ -48,6 +48,7 @@ use rule train as train_half with:
     input:
         data=HALF_DATA,
         recognizer=half_recognizer,
+        weights=FIRST_WEIGHTS,
         plugins=PLUGIN_FILES,
     output:
         processor=f"{HALF_PROCESSOR}/processor.safetensors",

@@ -59,6 +59,7 @@ rule train_through_detector:
     input:
         sets=detection_sets("train"),
         detector=f"{DETECTOR}/detector.safetensors",
+        weights=FIRST_WEIGHTS,
         plugins=PLUGIN_FILES,
     output:
         processor=f"{THROUGH_DETECTOR}/processor.safetensors",

@@ -21,12 +21,7 @@ MEASURE_WEIGHTS = [f"{MEASURES_FETCHED}/weights.json"] if FETCHED else []
 BELOW = "{task}/{objective}/l{l}/{arch}/seed{seed}"
 PROCESSOR = f"{DATASET}/{BELOW}"
 NO_PROCESSING = f"{DATASET}/{{task}}/no_processing"
-# Published weights with which trainings of the processor begin.
-FIRST_WEIGHTS = [
-    plain_path(str(file).removeprefix("spandrel:"))
-    for file in (CONFIG.processor["arch"], CONFIG.processor.get("init"))
-    if file and Path(str(file).removeprefix("spandrel:")).is_file()
-]
+FIRST_WEIGHTS = [plain_path(file) for file in CONFIG.first_weights]
 # Modules of a package are not followed, files are.
 PLUGIN_FILES = [plain_path(str(p)) for p in map(Path, CONFIG.plugins) if p.suffix == ".py"]
 
