@@ -247,9 +247,7 @@ def _start(e: Experiment) -> tuple[dict[str, Any], tuple[str, ...]]:
     init = {"init": files[0]} if files else {}
     if not is_published(e.processor.arch):
         return {**_network(e.processor, "processor"), **init}, files
-    for name in e.processor.model_extra:
-        raise UserError(f"{KEY}processor.{name}: a published network has no settings")
-    file = published_file(e.processor.arch, f"{KEY}processor.arch: ")
+    file = published_file(e.processor.arch, e.processor.model_extra, f"{KEY}processor.arch: ")
     return {"arch": e.processor.arch, **init}, (str(file), *files)
 
 

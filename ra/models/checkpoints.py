@@ -20,7 +20,7 @@ from ra.errors import UserError, first_line, one_line
 from ra.files import atomic
 from ra.models.processors import PROCESSORS, build_processor
 from ra.models.recognizers import Recognizer, build_recognizer
-from ra.models.restorers import INNER, Restorer, is_published
+from ra.models.restorers import Restorer, is_published
 from ra.models.weights import compare, fit
 
 M = TypeVar("M", bound=nn.Module)
@@ -108,8 +108,7 @@ def load_processor(path: Path, device: str | torch.device = "cpu") -> nn.Module:
     network: dict[str, Any] = header["network"]
     module: Any
     if is_published(str(network.get("arch"))):
-        inner = {name.removeprefix(INNER): value for name, value in state.items()}
-        module = Restorer(path, inner, network.get("scale"))
+        module = Restorer(path, state, network.get("scale"))
         fit(path, module, state, "its header")
     else:
         module = build(path, lambda: build_processor(**network), state)

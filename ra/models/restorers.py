@@ -9,7 +9,7 @@ import copy
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,13 @@ def is_published(arch: str) -> bool:
     return arch.startswith(PREFIX)
 
 
-def published_file(arch: str, where: str = "--sr-arch: ") -> Path:
-    """The file that ``arch`` names; UserError, which begins with ``where``, if there is none."""
+def published_file(arch: str, settings: Iterable[str], where: str = "") -> Path:
+    """The file that ``arch`` names; UserError where there is none, or ``settings`` are given."""
     path = Path(arch.removeprefix(PREFIX))
     if not path.is_file():
         raise UserError(f"{where}{arch}: no such file")
+    for name in settings:
+        raise UserError(f"{where}{arch}: has no setting {name}; the file says how it is built")
     return path
 
 
@@ -47,7 +49,7 @@ class Restorer(nn.Module):
 
     Args:
         path: where ``state`` was read, for messages.
-        state: the tensors, by the names of any format of the architecture.
+        state: the tensors, by the names of any format of the architecture or of our own files.
         scale: up-scaling factor of the task.
 
     Raises:
@@ -57,7 +59,7 @@ class Restorer(nn.Module):
 
     def __init__(self, path: Path, state: Mapping[str, Tensor], scale: int) -> None:
         super().__init__()
-        found = _found(path, state)
+        found = _found(path, {name.removeprefix(INNER): value for name, value in state.items()})
         self.arch = found.architecture.id
         if found.scale != scale:
             raise UserError(
@@ -161,7 +163,7 @@ def start_processor(
     Raises:
         UserError: as ``build_processor`` and ``Restorer``; weights that do not fit are counted.
     """
-    file = published_file(arch) if is_published(arch) else None
+    file = published_file(arch, settings) if is_published(arch) else None
     module: Any
     if file:
         module = Restorer(file, read_weights(file), scale)
@@ -172,9 +174,7 @@ def start_processor(
         module = build_processor(arch, scale, **settings)
     if init:
         state = read_weights(init)
-        if file:
-            inner = {name.removeprefix(INNER): value for name, value in state.items()}
-            state = Restorer(init, inner, scale).state_dict()
+        state = Restorer(init, state, scale).state_dict() if file else state
         fit(init, module, state, f"--sr-arch {arch}")
     module.origin = {}
     if source := init or file:

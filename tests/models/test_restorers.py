@@ -175,6 +175,15 @@ def test_any_architecture_begins_with_given_weights(tmp_path, monkeypatch):
         start_processor("SRResNet", 2, {"channels": 4, "blocks": 2}, tmp_path / "ours.pth")
 
 
+def test_a_network_that_was_trained_further_is_a_published_one_again(tmp_path):
+    file, _ = published(tmp_path, "Compact")
+    begun = start_processor(f"spandrel:{file}", 2, {})
+    save_model(tmp_path / "ours.safetensors", begun, {"kind": "processor", "task": "sr"})
+    again = start_processor(f"spandrel:{tmp_path / 'ours.safetensors'}", 2, {})
+    assert again.state_dict().keys() == begun.state_dict().keys()
+    start_processor(f"spandrel:{file}", 2, {}, tmp_path / "ours.safetensors")
+
+
 def test_a_published_architecture_begins_with_other_weights_of_its_own(tmp_path):
     file, _ = published(tmp_path, "Compact")
     torch.manual_seed(5)
