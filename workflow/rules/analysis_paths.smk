@@ -126,7 +126,10 @@ def extras_rows(wildcards):
     members = CONFIG.recognizers[:2] if EXTRAS["ensemble"] is None else EXTRAS["ensemble"]
     plain_and_ra = [("plain", "0", NO_RECOGNIZER), ("ra", l, first)]
     ensemble = [("ra", l, "+".join(members))] if len(members) > 1 else []
-    more = [(o, weight(value), first) for o, value in EXTRAS["objectives"].items()]
+    more = [
+        (o, weight(value), first if needs_recognizer(o) else NO_RECOGNIZER)
+        for o, value in EXTRAS["objectives"].items()
+    ]
     groups = {"first": [], "other": [], "fine_tuned": [], "together": []}
     for task in analysis_tasks("extras"):
         p_arch = EXTRAS["processors"].get(task, {}).get("arch")
