@@ -6,9 +6,11 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from helpers import write_photographs
+from helpers import write_pairs, write_photographs
+from PIL import Image
 
 from ra.cli import main
+from ra.models.checkpoints import read_header
 from ra.models.recognizers import build_recognizer
 
 TINY = ["--channels", "4", "--blocks", "1", "--epochs", "1", "--device", "cpu"]
@@ -81,3 +83,79 @@ def test_tables_and_report_are_of_agreement(place):
     call("transfer-matrix", "--save-dir", place / "m", "--evaluations", *evaluations)
     for name in ("transfer", "table1"):
         assert len(pd.read_csv(place / f"m/{name}_dn.csv")) == 2
+
+
+@pytest.fixture(scope="module")
+def paired(tmp_path_factory):
+    """(folder, evaluations) of a processor that was trained on pairs, 1:2 and without labels."""
+    place = tmp_path_factory.mktemp("paired")
+    targets, inputs = write_pairs(place, 2)
+    own, sizes = own_recognizer(place), ["--resize", "none", "--crop", 16]
+    call("prepare", "--data", targets, "--inputs", inputs, *sizes, "--save-dir", place / "data")
+    shared = ["--task", "paired", "--data", place / "data", "--input", inputs]
+    call("train", *shared, "--mode", "plain", *TINY, "--save-dir", place / "plain")
+    more = ["--recognizers", own, "--device", "cpu", "--save-dir"]
+    model = ["--model-sr", place / "plain/processor.safetensors", "--data", place / "data"]
+    call("evaluate", *model, *more, place / "plain")
+    call("evaluate", "--model-sr", "none", *shared, *more, place / "none")
+    return place, [place / name / "evaluation.csv" for name in ("none", "plain")]
+
+
+def test_pairs_are_trained_and_evaluated(paired):
+    place, evaluations = paired
+    assert read_header(place / "plain/processor.safetensors")["task_settings"]["factor"] == 2
+    for path in evaluations:
+        tidy = pd.read_csv(path, keep_default_na=False)
+        assert set(tidy.task) == {"paired"} and {"psnr", "agreement"} <= set(tidy.metric)
+    assert tidy.n.max() == 4
+
+
+def test_inputs_without_targets_have_agreement_and_no_quality(paired, tmp_path):
+    place, _ = paired
+    model = ["--model-sr", place / "plain/processor.safetensors", "--task", "paired"]
+    data = ["--data", place / "noisy", "--resize", "none", "--crop", 16, "--no-labels"]
+    for name, chosen in (("p", model), ("none", ["--model-sr", "none", "--task", "paired"])):
+        more = ["--recognizers", place / "mine.yaml", "--device", "cpu", "--save-dir"]
+        input = ["--input", "none"] if name == "p" else []
+        call("evaluate", *chosen, *input, *data, *more, tmp_path / name)
+    none = pd.read_csv(tmp_path / "none/evaluation.csv").set_index("metric")
+    assert none.value.agreement == 100 and not {"psnr", "ssim", "image_loss"} & set(none.index)
+    assert Image.open(tmp_path / "p/strip.png").height * 3 == (
+        Image.open(place / "plain/strip.png").height * 2
+    )
+    evaluations = [tmp_path / name / "evaluation.csv" for name in ("p", "none")]
+    for command in ("table", "report"):
+        call(command, "--save-dir", tmp_path / "t", "--evaluations", *evaluations)
+    assert len(pd.read_csv(tmp_path / "t/paired.csv")) == 2
+    assert not (tmp_path / "t/quality.csv").exists()
+
+
+def test_a_model_of_another_task_takes_inputs_without_targets(place, paired, tmp_path):
+    data = ["--data", paired[0] / "noisy", "--resize", "none", "--crop", 16]
+    more = ["--recognizers", place / "mine.yaml", "--device", "cpu", "--save-dir", tmp_path]
+    model = ["--model-sr", place / "plain/processor.safetensors", "--task", "paired"]
+    call("evaluate", *model, *data, *more)
+    assert set(pd.read_csv(tmp_path / "evaluation.csv").task) == {"paired"}
+
+
+@pytest.mark.parametrize(
+    ("data", "given", "message"),
+    [
+        ("data", [], "--input: needed to train"),
+        ("data", ["--input", "PLACE/photos"], "prepared with inputs "),
+        ("data", ["--input", "PLACE/noisy", "--factor", 4], "noisy are 1:2"),
+        ("unpaired", ["--input", "PLACE/noisy"], "photos: prepared without inputs, not "),
+        ("photos", ["--input", "PLACE/nowhere"], "nowhere: no such folder"),
+    ],
+)
+def test_pairs_that_do_not_fit_are_told_in_one_line(paired, tmp_path, capsys, data, given, message):
+    place = paired[0]
+    sizes = ["--resize", "none", "--crop", 16]
+    if data == "unpaired":
+        call("prepare", "--data", place / "photos", *sizes, "--save-dir", place / data)
+        capsys.readouterr()
+    given = [str(part).replace("PLACE", str(place)) for part in given]
+    command = ["train", "--task", "paired", "--mode", "plain", *TINY, "--save-dir", tmp_path]
+    assert main([*map(str, [*command, "--data", place / data, *sizes]), *given]) != 0
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1, error
