@@ -46,7 +46,7 @@ def train_processor(o: Train) -> None:
         raise UserError("--input: needed to train; the folder of the inputs")
     split = open_split(**dict(o.source), split="train", inputs=inputs)
     task = scaled(task, split.info)
-    task_settings = {key: getattr(task, key) for key in task_settings}
+    task_settings |= {"factor": task.scale} if inputs else {}
     crop = split.info.crop
     if crop % task.scale:
         raise UserError(f"crop: {crop} px is not divisible by the sr factor {task.scale}")

@@ -1,0 +1,49 @@
+"""From a flat folder of photographs, and from pairs, to tables of agreement through snakemake."""
+
+import pandas as pd
+import torch
+import yaml
+from helpers import snakemake, write_pairs
+
+from ra.models.recognizers import build_recognizer
+
+
+def test_a_folder_without_labels_and_its_pairs_become_tables_of_agreement(tmp_path):
+    targets, inputs = write_pairs(tmp_path, 2, size=(34, 36))
+    for root in (targets, inputs):  # flat: no train/ and val/
+        for split in ("train", "val"):
+            for path in (root / split).iterdir():
+                path.rename(root / f"{split}-{path.name}")
+            (root / split).rmdir()
+    torch.manual_seed(0)
+    torch.save(
+        build_recognizer("mobilenet_v3_small", 7).classifier.state_dict(), tmp_path / "w.pth"
+    )
+    own = {"arch": "mobilenet_v3_small", "num_classes": 7, "state_dict": "w.pth"}
+    (tmp_path / "my_net.yaml").write_text(yaml.safe_dump(own))
+    config = {
+        "data": "photos",
+        "images": {"resize": None, "crop": 32, "val_share": 0.4},
+        "tasks": {"dn": None, "paired": {"input": "noisy"}},
+        "recognizers": {"train": ["my_net.yaml"], "evaluate": ["my_net.yaml"]},
+        "objectives": {"plain": 0, "ra_unsupervised": 10},
+        "processor": {"channels": 4, "blocks": 1, "schedule": {"epochs": 1, "batch_size": 8}},
+        "runtime": {"workers": 1},
+        "tracking": {"enabled": False},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    run = snakemake(tmp_path)
+    assert run.returncode == 0, run.stderr[-3000:]
+    results = tmp_path / "results"
+    for task in ("dn", "paired"):
+        table = pd.read_csv(results / f"tables/{task}.csv", index_col=0)
+        assert list(table.index) == ["No Processing", "Plain Processing", "Unsupervised RA"]
+        images = pd.read_csv(results / f"photos/{task}/plain/l0/none/seed0/images.csv")
+        hits = images["my_net:prediction"] == images["my_net:clean"]
+        assert table.loc["Plain Processing", "my_net"] == round(100 * hits.mean(), 1)
+    assert "Agreement" in (results / "tables/significance.md").read_text()
+    again = snakemake(tmp_path, "--dry-run")
+    assert "Nothing to be done" in again.stdout + again.stderr
+    (tmp_path / "noisy/val-0.jp2").touch()
+    again = snakemake(tmp_path, "--dry-run")
+    assert "prepare" in again.stdout + again.stderr
