@@ -58,6 +58,23 @@ def write_pairs(folder: Path, scale: int, size=(23, 20)) -> tuple[Path, Path]:
     return targets, inputs
 
 
+def write_recognizer(folder: Path, logits: int = 7) -> Path:
+    """my_net.yaml, a recognizer without names of classes that answers noise in several ways."""
+    import torch  # many tests do without
+
+    from ra.models.recognizers import build_recognizer
+
+    torch.manual_seed(0)
+    network = build_recognizer("mobilenet_v3_small", logits).classifier.eval()
+    with torch.no_grad():
+        network.classifier[3].weight.mul_(1e5)
+        network.classifier[3].bias.sub_(network(torch.randn(64, 3, 32, 32)).mean(dim=0))
+    torch.save(network.state_dict(), folder / "my_net.pth")
+    content = f"{{arch: mobilenet_v3_small, num_classes: {logits}, state_dict: my_net.pth}}"
+    (folder / "my_net.yaml").write_text(content)
+    return folder / "my_net.yaml"
+
+
 def digest(directory: Path) -> dict[str, bytes]:
     """The files of a prepared data set but its dataset.json."""
     return {p.name: p.read_bytes() for p in directory.iterdir() if p.suffix != ".json"}

@@ -149,6 +149,12 @@ def check_sizes(resize: int | None, crop: int) -> None:
         raise UserError(f"resize: {resize} px is smaller than the crop of {crop} px")
 
 
+def require_labels(info: DatasetInfo, what: str) -> None:
+    """UserError where the data has no labels, which ``what`` needs."""
+    if not info.classes:
+        raise UserError(f"{info.root}: no labels, which {what} needs")
+
+
 def read_info(directory: Path) -> DatasetInfo:
     """The ``dataset.json`` of a prepared data set."""
     path = directory / "dataset.json"

@@ -1,11 +1,8 @@
 """From a flat folder of photographs, and from pairs, to tables of agreement through snakemake."""
 
 import pandas as pd
-import torch
 import yaml
-from helpers import snakemake, write_pairs
-
-from ra.models.recognizers import build_recognizer
+from helpers import snakemake, write_pairs, write_recognizer
 
 
 def test_a_folder_without_labels_and_its_pairs_become_tables_of_agreement(tmp_path):
@@ -15,12 +12,7 @@ def test_a_folder_without_labels_and_its_pairs_become_tables_of_agreement(tmp_pa
             for path in (root / split).iterdir():
                 path.rename(root / f"{split}-{path.name}")
             (root / split).rmdir()
-    torch.manual_seed(0)
-    torch.save(
-        build_recognizer("mobilenet_v3_small", 7).classifier.state_dict(), tmp_path / "w.pth"
-    )
-    own = {"arch": "mobilenet_v3_small", "num_classes": 7, "state_dict": "w.pth"}
-    (tmp_path / "my_net.yaml").write_text(yaml.safe_dump(own))
+    write_recognizer(tmp_path)
     config = {
         "data": "photos",
         "images": {"resize": None, "crop": 32, "val_share": 0.4},
