@@ -60,6 +60,14 @@ class Config:
         """Every recognizer of the experiment, once."""
         return tuple(dict.fromkeys(self.train_recognizers + self.evaluate_recognizers))
 
+    @property
+    def inputs(self) -> str | None:
+        """The folder from which a task reads inputs."""
+        from ra.data.degradations import build_task, inputs_of
+
+        found = (inputs_of(build_task(task, **own)) for task, own in self.tasks.items())
+        return next(filter(None, found), None)
+
 
 def check_file(path: str) -> None:
     """One line that names ``path`` where it is no YAML mapping; a missing one is left alone."""
@@ -175,12 +183,15 @@ def _check_data(config: Config) -> None:
 def _tasks(e: Experiment) -> dict[str, dict[str, Any]]:
     """All settings of every task, which fit the sizes of the images."""
     # brings torch, which the errors above need not wait for
-    from ra.data.degradations import PAPER_TASKS, TASKS
+    from ra.data.degradations import PAPER_TASKS, TASKS, inputs_of
 
     tasks = {}
     for task, given in (dict.fromkeys(PAPER_TASKS) if e.tasks is None else e.tasks).items():
         tasks[task] = TASKS.check(task, given or {}, f"{KEY}tasks.{task}.")
-        scale = TASKS.get(task)(**tasks[task]).scale
+        built = TASKS.get(task)(**tasks[task])
+        scale = built.scale
+        if inputs_of(built) == "":
+            raise UserError(f"{KEY}tasks.{task}.input: missing; targets alone train nothing")
         if e.images.crop % scale:
             raise UserError(
                 f"{KEY}images.crop: {e.images.crop} px is not divisible by the scale of task "

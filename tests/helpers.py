@@ -10,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
+
+import ra.data.prepare as cache
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,6 +40,60 @@ def write_photographs(root, count=20, folders=("", "2024/", "2024/June/")):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(generator.integers(0, 255, (20, 24, 3), dtype=np.uint8)).save(path)
     return root
+
+
+def write_pairs(folder: Path, scale: int, size=(23, 20)) -> tuple[Path, Path]:
+    """(targets, inputs) with train/ and val/, no classes: inputs of ``size``, as JPEG 2000; each
+    target has every pixel of its input ``scale`` x ``scale`` times."""
+    generator = np.random.default_rng(0)
+    targets, inputs = folder / "photos", folder / "noisy"
+    for split, count in (("train", 8), ("val", 4)):
+        for root in (targets, inputs):
+            (root / split).mkdir(parents=True)
+        for index in range(count):
+            small = generator.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+            large = small.repeat(scale, 0).repeat(scale, 1)
+            Image.fromarray(large).save(targets / split / f"{index}.png")
+            Image.fromarray(small).save(inputs / split / f"{index}.jp2", irreversible=False)
+    return targets, inputs
+
+
+def write_recognizer(folder: Path, logits: int = 7) -> Path:
+    """my_net.yaml, a recognizer without names of classes that answers noise in several ways."""
+    import torch  # many tests do without
+
+    from ra.models.recognizers import build_recognizer
+
+    torch.manual_seed(0)
+    network = build_recognizer("mobilenet_v3_small", logits).classifier.eval()
+    with torch.no_grad():
+        network.classifier[3].weight.mul_(1e5)
+        network.classifier[3].bias.sub_(network(torch.randn(64, 3, 32, 32)).mean(dim=0))
+    torch.save(network.state_dict(), folder / "my_net.pth")
+    content = f"{{arch: mobilenet_v3_small, num_classes: {logits}, state_dict: my_net.pth}}"
+    (folder / "my_net.yaml").write_text(content)
+    return folder / "my_net.yaml"
+
+
+def digest(directory: Path) -> dict[str, bytes]:
+    """The files of a prepared data set but its dataset.json."""
+    return {p.name: p.read_bytes() for p in directory.iterdir() if p.suffix != ".json"}
+
+
+def interrupted(root: Path, out: Path, after: int, **options: object) -> None:
+    """Leaves in ``out`` what `ra prepare` leaves when it is killed behind ``after`` files."""
+    read, seen = cache._read, []
+
+    def dies(item, **settings):
+        if len(seen) == after:
+            raise KeyboardInterrupt
+        seen.append(item)
+        return read(item, **settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, "_read", dies)
+        with pytest.raises(KeyboardInterrupt):
+            cache.prepare(root, out, **options)
 
 
 def write_evaluation(

@@ -43,7 +43,9 @@ def commands() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("page", "line"), commands())
-def test_commands_parse(page, line):
+def test_commands_parse(page, line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_net.yaml").touch()  # recognizers of a user's own have to be there
     words = shlex.split(line, comments=True)
     check = {"ra": check_ra, "snakemake": check_snakemake, "make": check_make}
     check[words[0]](words[1:])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -242,6 +243,38 @@ class Chain:
             own = [(seed, epoch, index | number << 44) for seed, epoch, index in keys]
             target = task.degrade(target, own)
         return target
+
+
+@TASKS.register("paired")
+@dataclass(frozen=True)
+class Paired:
+    """`paired`: the input of each image is read from another folder, not made."""
+
+    title = "Paired restoration"
+    input: Annotated[
+        str | None,
+        BeforeValidator(lambda value: None if value == "none" else value),
+        Field(description="folder of the inputs, laid out as the data; none: the data are inputs"),
+    ] = None
+    factor: Annotated[
+        int | None, Field(ge=1, description="up-scaling factor; none finds it from the sizes")
+    ] = None
+    reads = True
+
+    @property
+    def scale(self) -> int:
+        return self.factor or 1
+
+    def degrade(self, target: Tensor, keys: Sequence[Key]) -> Tensor:
+        """``target``, which is an input already; UserError where inputs are read."""
+        if self.input:
+            raise UserError("paired: inputs are read, not made; give images that are degraded")
+        return target
+
+
+def inputs_of(task: Any) -> str | None:
+    """The folder from which ``task`` reads inputs; empty: the data are inputs; None: none."""
+    return os.path.expanduser(task.input or "") if getattr(task, "reads", False) else None
 
 
 def build_task(name: str, **settings: Any) -> Any:

@@ -115,7 +115,11 @@ def read_image(path: Path, resize: int | None = None, smallest: int = 1) -> np.n
         BadImage: as ``open_image`` and ``to_rgb``; too large after resizing; or with a side below
             ``smallest`` pixels.
     """
-    image = to_rgb(open_image(path))
+    return fit(to_rgb(open_image(path)), resize, smallest)
+
+
+def fit(image: Image.Image, resize: int | None, smallest: int) -> np.ndarray:
+    """What ``read_image`` makes of a decoded image."""
     if resize is not None:
         size = resized(image.size, resize)
         if size[0] * size[1] > MAX_PIXELS:

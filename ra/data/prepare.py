@@ -25,7 +25,8 @@ from typing import IO, Any, Literal, NamedTuple
 import numpy as np
 
 from ra.data.folders import NOT_UTF8, find_classes, find_images, is_utf8
-from ra.data.images import BadImage, read_image
+from ra.data.images import BadImage
+from ra.data.pairs import Pair, find_scale, find_twins, read_pair, twin_of
 from ra.errors import UserError
 from ra.files import atomic, escaped, named, write_json, write_text
 from ra.progress import Progress
@@ -50,6 +51,8 @@ class DatasetInfo:
         decoded: whether pixels are cached; otherwise files are decoded at every use.
         digest: sha256 over the manifests and the sizes.
         degraded: the images are inputs of processors; nothing clean belongs to them.
+        inputs: the folder of the images' twins; None where the data has no pairs.
+        scale: how much larger images are than their twins.
     """
 
     name: str
@@ -61,6 +64,8 @@ class DatasetInfo:
     decoded: bool
     digest: str
     degraded: bool = False
+    inputs: str | None = None
+    scale: int | None = None
 
 
 def prepare(
@@ -75,6 +80,7 @@ def prepare(
     workers: int = 1,
     labels: bool = True,
     corrupted: tuple[list[str], dict[str, list[tuple[str, int]]]] | None = None,
+    inputs: Path | None = None,
     **share: Any,
 ) -> DatasetInfo:
     """Read the images of ``root`` into a prepared data set at ``out``.
@@ -89,6 +95,7 @@ def prepare(
         workers: decoding processes.
         labels: the folders in train/ and val/ are classes.
         corrupted: classes and images by split, in place of those that are found; all degraded.
+        inputs: folder with the twin of each image; it is stored behind the image.
         share: ``val_share`` and ``val_seed`` of ``find_images``.
 
     Raises:
@@ -97,10 +104,15 @@ def prepare(
     check_sizes(resize, crop)
     classes = find_classes(root) if labels else []
     classes, images = corrupted or (classes, find_images(root, classes, **share))
-    read = partial(_read, root=root, resize=resize, smallest=crop)
+    scale = None
+    if inputs:
+        twins = find_twins(inputs)
+        scale = find_scale(root, (path for path, _ in images["train"]), twins, crop)
+        images = {s: [(*i, twin_of(i[0], twins)) for i in images[s]] for s in images}
+    read = partial(_read, root=root, resize=resize, smallest=crop, scale=scale)
     out.mkdir(parents=True, exist_ok=True)
     # Parts of a run with other settings have other names, so they are never continued.
-    tag = repr([str(root), resize, crop, decode, PART_COLUMNS])
+    tag = repr([str(root), resize, crop, decode, PART_COLUMNS, inputs and str(inputs), scale])
     tag = hashlib.sha256(tag.encode()).hexdigest()[:8]
     parts = {split: out / f"{split}-{tag}" for split in images}
     counts, digests = {}, []
@@ -116,11 +128,11 @@ def prepare(
         manifest = out / f"{split}.csv"
         _write_manifest(_rows(part), manifest)
         os.replace(_pixels(part), out / f"{split}.bin")
-        with open(manifest, "rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+        digests.append(_digest(manifest))
     digest = hashlib.sha256(json.dumps([digests, classes, resize, crop]).encode()).hexdigest()
     sizes = (counts, resize, crop, decode, digest, corrupted is not None)
-    info = DatasetInfo(name, str(root), tuple(classes), *sizes)
+    pairs = (str(inputs) if inputs else None, scale)
+    info = DatasetInfo(name, str(root), tuple(classes), *sizes, *pairs)
     write_json(out / "dataset.json", asdict(info))
     for split, part in parts.items():
         _rows(part).unlink()
@@ -137,6 +149,12 @@ def check_sizes(resize: int | None, crop: int) -> None:
         raise UserError(f"resize: {resize} px is smaller than the crop of {crop} px")
 
 
+def require_labels(info: DatasetInfo, what: str) -> None:
+    """UserError where the data has no labels, which ``what`` needs."""
+    if not info.classes:
+        raise UserError(f"{info.root}: no labels, which {what} needs")
+
+
 def read_info(directory: Path) -> DatasetInfo:
     """The ``dataset.json`` of a prepared data set."""
     path = directory / "dataset.json"
@@ -150,35 +168,42 @@ def read_info(directory: Path) -> DatasetInfo:
 
 
 class Read(NamedTuple):
-    """What is known of one file after reading it."""
+    """What is known of one image after reading it."""
 
-    image: np.ndarray | None  # uint8 (H, W, 3); None for an image that cannot be used
-    sha256: str  # of the file; empty for an image that cannot be used
+    pair: Pair | None  # None for an image that cannot be used
+    sha256: str  # of the file (and its twin's); empty for an image that cannot be used
     reason: str  # why the image cannot be used; empty where it can
     stamp: str  # see _stamp
 
 
-def _read(item: tuple[str, int], root: Path, resize: int | None, smallest: int) -> Read:
-    path, stamp = root / item[0], _stamp(root / item[0])
-    if not is_utf8(item[0]):
+def _read(item: tuple, root: Path, resize: int | None, smallest: int, scale: int | None) -> Read:
+    name, _, *twin = item
+    path, stamp = root / name, _stamp(root / name, *twin)
+    if not is_utf8(name):
         return Read(None, "", NOT_UTF8, stamp)
     try:
-        image = read_image(path, resize, smallest)
-        with open(path, "rb") as file:
-            return Read(image, hashlib.file_digest(file, "sha256").hexdigest(), "", stamp)
+        pair = read_pair(path, twin[0] if twin else None, scale, resize, smallest)
+        digests = [_digest(file) for file in (path, *twin)]
+        both = hashlib.sha256("".join(digests).encode()).hexdigest() if twin else digests[0]
+        return Read(pair, both, "", stamp)
     except BadImage as error:
         return Read(None, "", str(error), stamp)
     except OSError as error:
         return Read(None, "", f"cannot be read: {error.strerror}", stamp)
 
 
-def _stamp(path: Path) -> str:
-    """Size in bytes and time of the last change of a file, in ns; ``-`` where there is no file."""
+def _digest(path: Path | str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _stamp(*paths: Path | str) -> str:
+    """Size in bytes and time of the last change of files, in ns; ``-`` where there is no file."""
     try:
-        found = os.stat(path)
+        found = [os.stat(path) for path in paths]
     except OSError:
         return "-"
-    return f"{found.st_size} {found.st_mtime_ns}"
+    return " ".join(f"{one.st_size} {one.st_mtime_ns}" for one in found)
 
 
 def _rows(part: Path) -> Path:
@@ -203,25 +228,26 @@ def write_row(rows: IO[str], row: Iterable[Any]) -> None:
 
 def _write_part(part, files, read, decode, on_bad_image, workers) -> list[str]:
     """Append rows and pixels behind what an interrupted run left; all bad images and why."""
-    root, split = read.keywords["root"], part.name.partition("-")[0]
-    start, offset, bad = _recover(part, files, root, decode, keep_bad=on_bad_image != "fail")
+    split = part.name.partition("-")[0]
+    start, offset, bad = _recover(part, files, read, decode, keep_bad=on_bad_image != "fail")
     with (
         named(_pixels(part)),
         _open_rows(_rows(part), "a") as rows,
         open(_pixels(part), "ab") as pixels,
         Progress(total=len(files), initial=start, name=f"prepare {split}", unit="images") as bar,
     ):
-        for number, ((path, label), found) in enumerate(_map(read, files[start:], workers), 1):
+        for number, ((path, label, *_), found) in enumerate(_map(read, files[start:], workers), 1):
             bar.update()
             if found.reason:
                 bad.append(f"{escaped(path)} {found.reason}")
                 if on_bad_image == "fail":
                     raise UserError(f"{bad[-1]}; mend or remove it, or set on_bad_image: skip")
-            height, width = ("", "") if found.reason else found.image.shape[:2]
+            height, width = ("", "") if found.reason else found.pair[0].shape[:2]
             write_row(rows, (path, label, height, width, offset, *found[1:]))
-            if decode and not found.reason:
-                pixels.write(np.ascontiguousarray(found.image).data)
-                offset += found.image.size
+            for image in found.pair if decode and not found.reason else ():
+                if image is not None:
+                    pixels.write(np.ascontiguousarray(image).data)
+                    offset += image.size
             if number % 1000 == 0:  # a killed run repeats at most this much
                 pixels.flush()
                 rows.flush()
@@ -231,12 +257,15 @@ def _write_part(part, files, read, decode, on_bad_image, workers) -> list[str]:
     return bad
 
 
-def _recover(part, files, root: Path, decode: bool, keep_bad: bool) -> tuple[int, int, list[str]]:
+def _recover(
+    part, files, read: partial, decode: bool, keep_bad: bool
+) -> tuple[int, int, list[str]]:
     """Where to go on: (number of files done, bytes of their pixels, bad ones among them).
 
     Keeps the rows up to the first that is torn, whose pixels are not whole, or whose file is no
     longer that of the folder, and cuts both files behind the last of them.
     """
+    root, scale = read.keywords["root"], read.keywords["scale"]
     for path in (_rows(part), _pixels(part)):
         path.touch()
     size, offset, done, bad = _pixels(part).stat().st_size, 0, 0, []
@@ -245,8 +274,8 @@ def _recover(part, files, root: Path, decode: bool, keep_bad: bool) -> tuple[int
         _open_rows(_rows(part), "r") as rows,
         _open_rows(temporary, "w") as kept,
     ):
-        for row, (path, label) in zip(csv.reader(rows), files, strict=False):
-            if row[:2] != [path, str(label)] or row[7:] != [_stamp(root / path)]:
+        for row, (path, label, *twin) in zip(csv.reader(rows), files, strict=False):
+            if row[:2] != [path, str(label)] or row[7:] != [_stamp(root / path, *twin)]:
                 break
             end = offset
             if row[6]:
@@ -254,7 +283,8 @@ def _recover(part, files, root: Path, decode: bool, keep_bad: bool) -> tuple[int
                     break
                 bad.append(f"{escaped(path)} {row[6]}")
             elif decode:
-                end += int(row[2]) * int(row[3]) * 3
+                height, width = int(row[2]), int(row[3])
+                end += 3 * (height * width + (height * width // scale**2 if scale else 0))
                 if end > size:
                     break
             write_row(kept, row)

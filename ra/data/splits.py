@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +14,10 @@ from pyarrow import csv
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ra.data.degradations import VALIDATION, Key, random_generator
+from ra.data.degradations import VALIDATION, Key, inputs_of, random_generator
 from ra.data.folders import NOT_UTF8, find_classes, find_images, is_utf8
-from ra.data.images import BadImage, read_image
+from ra.data.images import BadImage
+from ra.data.pairs import Pair, find_scale, find_twins, read_pair, twin_of
 from ra.data.prepare import DatasetInfo, check_sizes, read_info
 from ra.errors import UserError
 from ra.files import escaped
@@ -87,7 +88,8 @@ class ImageSplit:
             if name != "path"
         )
         pyarrow.default_memory_pool().release_unused()
-        self._pixels = None
+        self._pixels, inputs = None, self.info.inputs
+        self._twins = find_twins(Path(inputs)) if inputs and not self.info.decoded else None
         if self.info.decoded:
             # More pixels than the manifest needs are right: halves of the classes share them.
             end = self._offsets[-1] + 3 * int(self._heights[-1]) * int(self._widths[-1])
@@ -105,10 +107,20 @@ class ImageSplit:
 
     def image(self, index: int) -> np.ndarray:
         """uint8 (H, W, 3)."""
+        return self.pair(index)[0]
+
+    def pair(self, index: int) -> Pair:
+        """The image and, where the data has pairs, its twin."""
         if self._pixels is None:
-            return _decode(self.info, self.paths[index])
-        shape, start = (self._heights[index], self._widths[index], 3), self._offsets[index]
-        return self._pixels[start : start + math.prod(shape)].reshape(shape)
+            return _decode(self.info, self.paths[index], self._twins)
+        height, width, start = self._heights[index], self._widths[index], self._offsets[index]
+        image, scale = self._stored(start, height, width), self.info.scale
+        if not scale:
+            return image, None
+        return image, self._stored(start + image.size, height // scale, width // scale)
+
+    def _stored(self, start: int, height: int, width: int) -> np.ndarray:
+        return self._pixels[start : start + 3 * height * width].reshape(height, width, 3)
 
 
 class FolderSplit:
@@ -116,12 +128,18 @@ class FolderSplit:
 
     whole = False  # sizes are not known before the images are read
 
-    def __init__(self, root: Path, split: str, resize, crop, labels=True, **share: Any) -> None:
+    def __init__(
+        self, root: Path, split: str, resize, crop, labels=True, inputs=None, **share: Any
+    ) -> None:
         check_sizes(resize, crop)
         classes = find_classes(root) if labels else []
         files = find_images(root, classes, **share)[split]
-        name = root.resolve().name
-        self.info = DatasetInfo(name, str(root), tuple(classes), {}, resize, crop, False, "")
+        name, scale, self._twins = root.resolve().name, None, None
+        if inputs:
+            self._twins = find_twins(Path(inputs))
+            scale = find_scale(root, (path for path, _ in files), self._twins, crop)
+        about = (name, str(root), tuple(classes), {}, resize, crop, False, "", False, inputs, scale)
+        self.info = DatasetInfo(*about)
         self.paths = [path for path, _ in files]
         for path in self.paths:
             if not is_utf8(path):
@@ -133,12 +151,17 @@ class FolderSplit:
 
     def image(self, index: int) -> np.ndarray:
         """uint8 (H, W, 3)."""
-        return _decode(self.info, self.paths[index])
+        return self.pair(index)[0]
+
+    def pair(self, index: int) -> Pair:
+        """The image and, where the data has pairs, its twin."""
+        return _decode(self.info, self.paths[index], self._twins)
 
 
-def _decode(info: DatasetInfo, path: str) -> np.ndarray:
+def _decode(info: DatasetInfo, path: str, twins: dict[str, str] | None) -> Pair:
+    twin = None if twins is None else twin_of(path, twins)
     try:
-        return read_image(Path(info.root) / path, info.resize, info.crop)
+        return read_pair(Path(info.root) / path, twin, info.scale, info.resize, info.crop)
     except BadImage as error:
         raise UserError(f"{Path(info.root) / path} {error}; mend or remove it") from None
 
@@ -154,6 +177,23 @@ def open_split(data: Path, split: str, resize: int | None = 256, crop: int = 224
     return FolderSplit(data, split, resize, crop, **folder)
 
 
+def scaled(task: Any, info: DatasetInfo) -> Any:
+    """``task``; one that reads inputs takes its factor from the pairs of the data.
+
+    Raises:
+        UserError: it reads other inputs than the data was prepared with, or has another factor.
+    """
+    inputs = inputs_of(task)
+    if not inputs or info.degraded:
+        return task
+    if not info.inputs or Path(info.inputs).resolve() != Path(inputs).resolve():
+        given = f"with inputs {info.inputs}" if info.inputs else "without inputs"
+        raise UserError(f"{info.root}: prepared {given}, not {inputs}; run 'ra prepare --inputs'")
+    if task.factor not in (None, info.scale):
+        raise UserError(f"factor: {task.factor}, but the pairs in {inputs} are 1:{info.scale}")
+    return replace(task, factor=info.scale)
+
+
 class Crops(Dataset):
     """Data set of batches: crops and degrades the images of a list of keys (seed, epoch, index).
 
@@ -163,30 +203,43 @@ class Crops(Dataset):
 
     def __init__(self, split: ImageSplit | FolderSplit, task: Any | None) -> None:
         self.split, self.task = split, task
+        if inputs_of(task) and not split.info.scale:
+            raise UserError(f"{split.info.root}: prepared without the inputs that its task reads")
 
     def __len__(self) -> int:
         return len(self.split)
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        crops, mirrored = zip(*(self._crop(key) for key in keys), strict=True)
+        crops, inputs, mirrored = zip(*(self._crop(key) for key in keys), strict=True)
         target = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
         index = torch.tensor([index for _, _, index in keys])
         label = torch.from_numpy(self.split.labels[index.numpy()])
-        degraded = self.task.degrade(target, keys) if self.task else target
+        degraded = target
+        if inputs_of(self.task):
+            degraded = torch.from_numpy(np.stack(inputs)).permute(0, 3, 1, 2)
+        elif self.task:
+            degraded = self.task.degrade(target, keys)
         return Batch(degraded, target, label, index, torch.tensor(mirrored))
 
-    def _crop(self, key: Key) -> tuple[np.ndarray, int]:
-        """Pixels (H, W, 3), and 1 where they are mirrored."""
-        image, size = self.split.image(key[2]), self.split.info.crop
-        free_y, free_x = image.shape[0] - size, image.shape[1] - size
+    def _crop(self, key: Key) -> tuple[np.ndarray, np.ndarray | None, int]:
+        """Pixels (H, W, 3), those of the twin, and 1 where they are mirrored."""
+        (image, twin), size = self.split.pair(key[2]), self.split.info.crop
+        scale = self.split.info.scale or 1  # a crop begins at a pixel of the twin
+        free = [(side - size) // scale for side in image.shape[:2]]
         if key[1] == VALIDATION:
             # torchvision's CenterCrop rounds half a pixel to even.
-            y, x = round(free_y / 2), round(free_x / 2)
-            return image[y : y + size, x : x + size], 0
-        y, x, flip = random_generator(key, 0).random(3)
-        top, left = int(y * (free_y + 1)), int(x * (free_x + 1))
-        crop = image[top : top + size, left : left + size]
-        return (crop[:, ::-1], 1) if flip < 0.5 else (crop, 0)
+            top, left, mirror = round(free[0] / 2), round(free[1] / 2), 0
+        else:
+            y, x, flip = random_generator(key, 0).random(3)
+            top, left, mirror = int(y * (free[0] + 1)), int(x * (free[1] + 1)), int(flip < 0.5)
+        crops = []
+        for part, step in ((image, scale), (twin, 1)):
+            if part is not None:
+                side = size * step // scale
+                part = part[top * step :, left * step :][:side, :side]
+                part = part[:, ::-1] if mirror else part
+            crops.append(part)
+        return crops[0], crops[1], mirror
 
 
 def epoch_order(length: int, seed: int, epoch: int) -> np.ndarray:

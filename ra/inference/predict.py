@@ -63,7 +63,8 @@ def open_classifier(name: str, device: torch.device | str = "cpu") -> Classifier
     if path.suffix == ".safetensors":
         network = freeze(load_recognizer(path, device))
         header = network.stored
-        return Classifier(header["arch"], network, header["classes"], header.get("crop"))
+        names = header["classes"] or [f"logit {number}" for number in range(network.outputs)]
+        return Classifier(header["arch"], network, names, header.get("crop"))
     if path.suffix in (".yaml", ".yml"):
         network = freeze(load_user_recognizer(path).to(device))
         names = [f"logit {number}" for number in range(network.logits)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ra.data.degradations import TASKS, build_task
-from ra.data.splits import Crops, loader, open_split, validation_keys
+from ra.data.degradations import TASKS, build_task, inputs_of
+from ra.data.splits import Crops, loader, open_split, scaled, validation_keys
 from ra.errors import UserError
 from ra.evaluation.evaluate import HITS, Evaluation, evaluate, summarise
 from ra.evaluation.quality import build_measures
@@ -32,20 +32,24 @@ def evaluate_processor(o: Evaluate) -> None:
     if save_dir is None:
         raise UserError("--save-dir: needed when --model-sr is none")
     header = read_header(model, "processor", "transformer") if model else {}
-    if model and o.task and header["task"] != o.task:
+    own = not o.task or header.get("task") == o.task
+    if model and not own and not getattr(TASKS.get(o.task), "reads", False):
         raise UserError(f"{model}: trained for task {header['task']}, not {o.task}")
     name = o.task or header.get("task")
     if not name:
         raise UserError("--task: needed when --model-sr is none")
-    given = {**header.get("task_settings", {}), **o.task_settings}
+    given = {**(header.get("task_settings", {}) if own else {}), **o.task_settings}
     task = build_task(name, **TASKS.check(name, given, "--"))
-    split = open_split(**dict(o.source), split="val")
+    inputs = inputs_of(task)
+    split = open_split(**dict(o.source), split="val", inputs=inputs)
+    task = scaled(task, split.info)
     released = o.protocol == "released"
     padded = {"padded": True} if released and "ssim" in o.metrics else {}
     measures = build_measures(o.metrics, padded | o.measure_settings)
     made = task
     if split.info.degraded:  # the images are inputs; a processor that up-scales gets small ones
         measures, made = {}, build_task("sr", factor=task.scale) if task.scale > 1 else None
+    measures = {} if inputs == "" else measures  # nothing to compare the outputs with
     recognizers = named_recognizers(o.recognizers, split.info)
     identity = {
         "dataset": split.info.name,
@@ -85,7 +89,8 @@ def _write(
 ) -> None:
     tidy = summarise(result.images, identity)
     images = result.images.assign(path=[paths[i] for i in result.images["index"]])
-    write_strip(save_dir / "strip.png", result.strips)
+    targets = NO_RECOGNIZER in set(tidy.evaluation_r)
+    write_strip(save_dir / "strip.png", result.strips if targets else result.strips[:2])
     matrix = tidy[tidy.metric.isin(HITS)].pivot(
         index="metric", columns="evaluation_r", values="value"
     )

@@ -32,10 +32,12 @@ def prepare_data(o: Prepare) -> None:
         on_bad_image=o.on_bad_image,
         workers=o.workers,
         labels=o.labels,
+        inputs=o.inputs,
         val_share=o.val_share,
         val_seed=o.val_seed,
     )
     classes = f"{len(info.classes)} classes" if info.classes else "no labels"
+    classes += f", inputs 1:{info.scale}" if info.scale else ""
     say(
         f"{info.name}: {classes}, {info.images['train']} training and "
         f"{info.images['val']} validation images in {o.save_dir}"

@@ -50,6 +50,7 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 def log_dataset(run: tracking.Run, info: DatasetInfo, use: str) -> None:
     """Record which images the run read; ``use`` is "training" or "validation"."""
     size = {"classes": len(info.classes), "images": info.images}
+    size |= {"inputs": info.inputs} if info.inputs else {}
     run.log_dataset(info.name, info.digest, info.root, use, **size)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ra.data.degradations import TASKS, build_task
-from ra.data.splits import Crops, open_split, validation_keys
+from ra.data.degradations import TASKS, build_task, inputs_of
+from ra.data.splits import Crops, open_split, scaled, validation_keys
 from ra.errors import UserError
 from ra.jobs.evaluate import evaluate_processor
 from ra.jobs.record import run_name
@@ -41,7 +41,12 @@ def train_processor(o: Train) -> None:
     own = OBJECTIVES.check(objective, o.objective_settings, "--")
     task_settings = TASKS.check(o.task, o.task_settings, "--")
     task = build_task(o.task, **task_settings)
-    split = open_split(**dict(o.source), split="train")
+    inputs = inputs_of(task)
+    if inputs == "":
+        raise UserError("--input: needed to train; the folder of the inputs")
+    split = open_split(**dict(o.source), split="train", inputs=inputs)
+    task = scaled(task, split.info)
+    task_settings |= {"factor": task.scale} if inputs else {}
     crop = split.info.crop
     if crop % task.scale:
         raise UserError(f"crop: {crop} px is not divisible by the sr factor {task.scale}")
@@ -77,7 +82,7 @@ def train_processor(o: Train) -> None:
     }
 
     def picture(where, run) -> dict[str, Any]:
-        crops = Crops(open_split(**dict(o.source), split="val"), task)
+        crops = Crops(open_split(**dict(o.source), split="val", inputs=inputs), task)
         write_strip(o.save_dir / "sample.png", _sample(networks["processor"], crops, where))
         # What a recognizer's own file has to say.
         return (

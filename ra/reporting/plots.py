@@ -163,14 +163,14 @@ def write_strip(path: Path, strips: tuple[Tensor, ...]) -> None:
     """PNG with one column per image and the rows input, output, target, magnified.
 
     Args:
-        strips: (input, output, target), each float (n, 3, h, w) in [0, 1]. Pixels are repeated,
-            never smoothed: they are what a recognizer gets.
+        strips: (input, output, target) or the first two, each float (n, 3, h, w) in [0, 1]. Pixels
+            are repeated, never smoothed: they are what a recognizer gets.
     """
     label = 70
-    size = (label + len(strips[0]) * (TILE + MARGIN), 3 * (TILE + MARGIN))
+    size = (label + len(strips[0]) * (TILE + MARGIN), len(strips) * (TILE + MARGIN))
     sheet = Image.new("RGB", size, "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=18)
-    for row, (name, images) in enumerate(zip(("input", "output", "target"), strips, strict=True)):
+    for row, (name, images) in enumerate(zip(("input", "output", "target"), strips, strict=False)):
         top = row * (TILE + MARGIN)
         draw.text((MARGIN, top + TILE // 2), name, fill="black", font=font)
         for column, image in enumerate(images):

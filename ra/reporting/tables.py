@@ -77,6 +77,8 @@ def quality_table(tidy: pd.DataFrame) -> pd.DataFrame:
         names.task_title(task): _pivot(rows, names.model_names(rows), "metric")
         for task, rows in chosen.groupby("task", sort=False)
     }
+    if not parts:  # inputs without targets
+        return pd.DataFrame()
     table = pd.concat(parts, names=["Task", "P Model"])
     return table[columns].rename(columns=names.measure_title)
 
@@ -174,8 +176,9 @@ def write_tables(
         table = accuracy_table(tidy, task, recognizers)
         _write(out / task, table, bounds(accuracy_table, tidy, task, recognizers))
     lowest = [names.measure_title(m) for m in MEASURES if not MEASURES.get(m).higher_is_better]
-    limits = bounds(quality_table, tidy)
-    _write(out / "quality", quality_table(tidy), limits, decimals=3, lowest=lowest)
+    if len(quality := quality_table(tidy)):
+        limits = bounds(quality_table, tidy)
+        _write(out / "quality", quality, limits, decimals=3, lowest=lowest)
     if paper:
         _write(out / "paper", paper_table(tidy).set_index("Task"), bold=False)
     write_csv(out / "all.csv", tidy)

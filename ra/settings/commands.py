@@ -65,6 +65,9 @@ class Prepare(Command, Images):
     )
     save_dir: Path = save_dir("prepared data set")
     name: str | None = setting(None, "name of the data set in results (default: its path)")
+    inputs: Path | None = setting(
+        None, "folder with the input of each image, for task paired (same paths)", metavar="PATH"
+    )
     workers: Int = setting(0, "decoding processes", ge=0)
 
 

@@ -186,7 +186,7 @@ MORE = {
 
 def test_every_further_task_is_pinned():
     ours = [name for name in TASKS if TASKS.get(name).__module__ == "ra.data.degradations"]
-    assert sorted(ours) == sorted([*PAPER_TASKS, *MORE])
+    assert sorted(ours) == sorted([*PAPER_TASKS, *MORE, "paired"])  # which makes nothing
 
 
 @pytest.mark.parametrize("name", MORE)

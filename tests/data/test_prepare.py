@@ -5,7 +5,7 @@ import re
 import shutil
 
 import pytest
-from helpers import write_images
+from helpers import digest, interrupted, write_images
 from PIL import Image
 
 import ra.data.prepare as cache
@@ -19,10 +19,6 @@ OPTIONS = {"name": "tiny", "resize": 20, "crop": 16}
 @pytest.fixture
 def root(tmp_path, folder):
     return shutil.copytree(folder, tmp_path / "images")
-
-
-def digest(directory):
-    return {p.name: p.read_bytes() for p in directory.iterdir() if p.suffix != ".json"}
 
 
 def test_the_digest_follows_the_pixels(root, tmp_path):
@@ -39,25 +35,9 @@ def test_workers_write_the_same_bytes(root, tmp_path):
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
 
 
-def interrupted(root, out, after: int, **options) -> None:
-    """Leaves in ``out`` what `ra prepare` leaves when it is killed behind ``after`` files."""
-    read, seen = cache._read, []
-
-    def dies(item, **settings):
-        if len(seen) == after:
-            raise KeyboardInterrupt
-        seen.append(item)
-        return read(item, **settings)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cache, "_read", dies)
-        with pytest.raises(KeyboardInterrupt):
-            prepare(root, out, **OPTIONS, **options)
-
-
 def test_an_interrupted_run_continues_behind_the_last_image(root, tmp_path, monkeypatch):
     prepare(root, tmp_path / "whole", **OPTIONS)
-    interrupted(root, tmp_path / "cut", 30)
+    interrupted(root, tmp_path / "cut", 30, **OPTIONS)
     assert not (tmp_path / "cut/dataset.json").exists()
     read = cache._read
     resumed = []
@@ -137,7 +117,7 @@ def test_class_names_with_any_line_end_are_read_back(tmp_path):
 def test_an_interrupted_run_goes_on_with_line_ends_in_names(tmp_path):
     root = write_images(tmp_path / "images", classes=("a\nb", "a\rb", "a\u2028b"), train=2, val=1)
     prepare(root, tmp_path / "whole", **OPTIONS)
-    interrupted(root, tmp_path / "cut", 5)
+    interrupted(root, tmp_path / "cut", 5, **OPTIONS)
     prepare(root, tmp_path / "cut", **OPTIONS)
     assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
 
@@ -154,7 +134,7 @@ CHANGES = {
 def test_a_resumed_run_notices_files_that_changed(root, tmp_path, change):
     if change == "mended":
         (root / "train/b/0.png").write_bytes(b"no image")
-    interrupted(root, tmp_path / "cut", 30, on_bad_image="skip")
+    interrupted(root, tmp_path / "cut", 30, on_bad_image="skip", **OPTIONS)
     CHANGES[change](root)
     prepare(root, tmp_path / "cut", **OPTIONS)
     prepare(root, tmp_path / "whole", **OPTIONS)
@@ -164,12 +144,12 @@ def test_a_resumed_run_notices_files_that_changed(root, tmp_path, change):
 def test_a_resumed_run_lists_the_bad_images_of_both(root, tmp_path):
     for name in ("train/a/0.png", "train/c/7.png"):
         (root / name).write_bytes(b"no image")
-    interrupted(root, tmp_path / "out", 20, on_bad_image="skip")
+    interrupted(root, tmp_path / "out", 20, on_bad_image="skip", **OPTIONS)
     info = prepare(root, tmp_path / "out", **OPTIONS, on_bad_image="skip")
     listed = (tmp_path / "out/train.skipped.txt").read_text().splitlines()
     assert [line.split()[0] for line in listed] == ["train/a/0.png", "train/c/7.png"]
     assert info.images["train"] == len(open_split(tmp_path / "out", "train")) == 22
-    interrupted(root, tmp_path / "fail", 20, on_bad_image="skip")
+    interrupted(root, tmp_path / "fail", 20, on_bad_image="skip", **OPTIONS)
     with pytest.raises(UserError, match="train/a/0.png cannot be read"):
         prepare(root, tmp_path / "fail", **OPTIONS)
 

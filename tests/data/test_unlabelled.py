@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from helpers import write_images, write_photographs
+from helpers import digest, interrupted, write_images, write_photographs
 
 from ra.data.folders import find_classes, find_images
 from ra.data.prepare import prepare, read_info
@@ -79,3 +79,11 @@ def test_classes_of_both_splits_have_labels(tmp_path, folder):
     info = prepare(root, tmp_path / "out", **OPTIONS)
     assert info.classes == ("a", "b", "c") and info.images == {"train": 16, "val": 8}
     assert set(open_split(tmp_path / "out", "val").labels) == {1, 2}
+
+
+def test_an_interrupted_run_of_a_flat_folder_writes_the_same_bytes(tmp_path):
+    root = write_photographs(tmp_path / "photos")
+    prepare(root, tmp_path / "whole", **OPTIONS)
+    interrupted(root, tmp_path / "cut", 17, **OPTIONS)
+    prepare(root, tmp_path / "cut", **OPTIONS, workers=2)
+    assert digest(tmp_path / "whole") == digest(tmp_path / "cut")

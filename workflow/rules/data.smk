@@ -11,8 +11,9 @@ rule prepare:
     params:
         data=fixed(CONFIG.data),
         name=CONFIG.dataset,
-        images=flags(CONFIG.images),
-        changed=lambda wildcards: listing(CONFIG.data),  # added and replaced files re-run it
+        images=fixed(flags({**CONFIG.images, "inputs": CONFIG.inputs})),
+        # Added and replaced files re-run it.
+        changed=lambda wildcards: "".join(map(listing, filter(None, [CONFIG.data, CONFIG.inputs]))),
         save=subpath(output[0], parent=True),
     message:
         "prepare {params.name}: read every image of {params.data} once"

@@ -18,6 +18,7 @@ from ra.analysis.black_box.sheet import write_sheet
 from ra.analysis.command_settings import BlackBox
 from ra.analysis.outputs import draw_images, outputs, shared_task
 from ra.analysis.scores import shown
+from ra.data.prepare import require_labels
 from ra.data.splits import open_split
 from ra.errors import UserError
 from ra.evaluation.statistics import accuracy, mcnemar
@@ -45,6 +46,7 @@ def run_black_box(o: BlackBox) -> None:
         raise UserError(f"--plain: {len(o.plain)} files for {len(o.ra)} of --ra; give pairs")
     box = service(o)
     split = open_split(**dict(o.source), split="val")
+    require_labels(split.info, "the study of a black box")
     chosen = draw_images(len(split), o.images, o.seed)
     rows, pictures = [], []
     with use_device(o.machine) as where:

@@ -10,6 +10,7 @@ from ra.analysis.boundaries.planes import write_planes
 from ra.analysis.boundaries.survey import similarities, survey_recognizers
 from ra.analysis.command_settings import Boundaries
 from ra.analysis.outputs import draw_images, outputs, shared_task
+from ra.data.prepare import require_labels
 from ra.data.splits import open_split
 from ra.errors import UserError
 from ra.files import write_csv
@@ -22,6 +23,7 @@ def run_boundaries(o: Boundaries) -> None:
     """Write pairs.csv (similarity of every pair of recognizers) and planes.png."""
     (header, _), task = shared_task([o.ra, o.plain], also=["dataset"])
     split = open_split(**dict(o.source), split="val")
+    require_labels(split.info, "the analysis of decision boundaries")
     known = named_recognizers(o.recognizers, split.info)
     training_r = header["recognizer"]
     if training_r not in known:
