@@ -19,6 +19,7 @@ GROUPS: dict[str, dict[str, tuple[type[commands.Command], str]]] = {
     "use its models": {
         "process": (commands.Process, "ra.jobs.inference:process"),
         "predict": (commands.Predict, "ra.jobs.inference:predict"),
+        "export": (commands.Export, "ra.inference.export:export"),
         "watch": (commands.Watch, "ra.jobs.watch:watch_jobs"),
     },
     "analyse transfer": {

@@ -258,11 +258,19 @@ def result_mode(image: Image.Image | Deep) -> str:
 def load(
     model: str | Path, transformer: bool = False, device="cpu", tile: int | None = None
 ) -> Processor:
-    """A trained processor that takes whole images.
+    """A trained processor that takes whole images; ``load_networks`` says what it can be."""
+    network, stored = load_networks(model, transformer)
+    processor = Processor(network, stored["network"]["scale"], device, tile)
+    processor.stored = stored
+    return processor
+
+
+def load_networks(model: str | Path, transformer: bool = False) -> tuple[nn.Module, Any]:
+    """The network of a trained processor, and its header.
 
     Args:
-        model: a processor.safetensors, the folder with it, or ``models:/NAME/VERSION`` of
-            MLflow's registry at $MLFLOW_TRACKING_URI.
+        model: a processor.safetensors, the folder with it, or ``models:/NAME/VERSION`` or
+            ``models:/NAME@ALIAS`` of MLflow's registry at $MLFLOW_TRACKING_URI.
         transformer: also apply the transformer that lies beside it, whose output recognizers
             classify.
     """
@@ -273,15 +281,12 @@ def load(
     path = Path(model)
     path = path / "processor.safetensors" if path.is_dir() else path
     networks = [load_processor(path)]
-    stored: Any = networks[0].stored
     if transformer:
         beside = path.with_name("transformer.safetensors")
         if not beside.exists():
             raise UserError(f"{beside}: no such file; the processor was trained without one")
         networks.append(load_processor(beside))
-    processor = Processor(nn.Sequential(*networks), stored["network"]["scale"], device, tile)
-    processor.stored = stored
-    return processor
+    return nn.Sequential(*networks), networks[0].stored
 
 
 class PyfuncModel:

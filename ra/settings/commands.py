@@ -266,6 +266,15 @@ class Predict(Use):
     csv: Path | None = files("also write the answers as CSV", None)
 
 
+class Export(Command):
+    """Write a trained processor as a program for other runtimes: ONNX or torch.export."""
+
+    model: str = setting(..., MODEL, positional=True, metavar="MODEL")
+    out: Path = setting(..., "the program, .onnx or .pt2", positional=True, metavar="OUT")
+    format: Literal["onnx", "torch"] = setting("onnx", "onnx needs the extra 'onnx'")
+    transformer: bool = setting(False, "with the transformer, which lies beside the processor")
+
+
 class Watch(Command):
     """Show one line for each job that runs: epoch, images/s, time left."""
 
