@@ -63,6 +63,9 @@ class Step:
                 "choose eager"
             )
         self._beside = torch.cuda.Stream(device)
+        for optimizer in optimizers:
+            # torch would warn of steps that are not recorded: those of warming up are few.
+            optimizer._warned_capturable_if_run_uncaptured = True  # type: ignore[attr-defined]
         if self.how == "compiled":
             self._whole = [torch.compile(losses, dynamic=False) for losses in self._eager]
         for _, group in self._groups:  # what is recorded reads the rate from the device
