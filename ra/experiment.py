@@ -15,6 +15,7 @@ from ra.settings.shared import (
     METRICS_HELP,
     PROTOCOL_HELP,
     SCRATCH,
+    STEP,
     Architecture,
     Images,
     Lambdas,
@@ -74,6 +75,7 @@ class ExperimentRuntime(Runtime):
         ge=0,
     )
     checkpoint_seconds: Float = setting(60.0, "seconds between saved states", ge=0)
+    step: Literal["eager", "graph", "compiled"] = STEP
     mem_mb: Int = setting(3000, "memory a job asks a cluster for, MB", ge=1)
     minutes: Int = setting(60, "run time a job asks a cluster for", ge=1)
 

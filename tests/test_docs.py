@@ -106,6 +106,7 @@ EXAMPLES = [
     if page.stem != "extend"  # files of a user's own: below, and tests/workflow/test_extend.py
     for number, text in enumerate(blocks(page, "python"))
     if "mlflow.pyfunc" not in text  # tests/tracking/test_view.py has a store for it
+    and "lite{n}.pth" not in text  # weights of packages that are no dependency
 ]
 
 

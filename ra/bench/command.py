@@ -41,13 +41,11 @@ def _rows(name: str, options: Options, o: Bench):
         yield "sharing", growth.sharing(options)
         yield "epochs", growth.epochs(options)
         yield "manifest", manifest.compare(options)
-    elif name == "steps":
-        yield "steps", steps.compare(options, o.compile)
     elif name == "cores":
         yield "cores", cores.compare(options.folder, o.configfile, o.repeats)
     else:
         modules = {"training": training, "released": released, "evaluation": evaluation}
-        modules["memory"] = memory
+        modules |= {"memory": memory, "steps": steps}
         yield name, modules[name].compare(options)
 
 

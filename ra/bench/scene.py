@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from ra.bench.measure import CLOCKS, interleaved
@@ -84,20 +88,34 @@ class Options:
         )
 
 
+def cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def write_photographs(root: Path, crop: int, images: int) -> Path:
     """A folder with ``images`` JPEG files in train/ and as many in val/, cut from photographs."""
     side, classes = round(crop * SOURCE), min(CLASSES, images)
+    tiles: list[tuple[Image.Image, tuple[int, ...], Path]] = []
     for split, seed in (("train", 0), ("val", 1)):
         generator = np.random.default_rng(seed)
         sources = [photograph.open() for photograph in PHOTOGRAPHS[:classes]]
+        for number, source in enumerate(sources):
+            source.load()
+            (root / split / f"{number}").mkdir(parents=True, exist_ok=True)
         for index in range(images):
             source = sources[index % classes]
             box = round(min(source.size) * generator.uniform(0.5, 1))
             left, top = (int(generator.integers(0, free - box + 1)) for free in source.size)
-            tile = source.crop((left, top, left + box, top + box)).resize((side, side))
             path = root / split / f"{index % classes}" / f"{index:06d}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            tile.save(path, quality=90)
+            tiles.append((source, (left, top, left + box, top + box), path))
+
+    def write(tile: tuple[Image.Image, Any, Path]) -> None:
+        source, box, path = tile
+        source.crop(box).resize((side, side)).save(path, quality=90)
+
+    with ThreadPoolExecutor(cpus()) as pool:  # Pillow computes outside Python's lock
+        list(pool.map(write, tiles))
     return root
 
 
@@ -108,7 +126,9 @@ def prepared(options: Options, crop: int, images: int, name: str = "") -> Path:
     if not root.exists():
         write_photographs(root, crop, images)
     if not (out / "dataset.json").exists():
-        prepare(root, out, name="bench", resize=round(crop * RESIZE), crop=crop)
+        sizes = {"resize": round(crop * RESIZE), "crop": crop}
+        # A process takes a second to start.
+        prepare(root, out, name="bench", **sizes, workers=cpus() if images > 500 else 1)
     return out
 
 

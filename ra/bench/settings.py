@@ -27,8 +27,9 @@ class Bench(Command):
         "against ours; evaluation: k recognizers against the bare passes; growth: seconds and "
         "memory against numbers of images, recognizers and processors; memory: peak of a "
         "training at the largest size against the released way's; steps: other arithmetic "
-        "and layouts; dag: overhead and timeline of --results; cores: snakemake on two cores "
-        f"against one (default: {' '.join(DEFAULT)}, and dag where --results are given)",
+        "and layouts, and on a GPU each runtime.step; dag: overhead and timeline of --results; "
+        "cores: snakemake on two cores against one "
+        f"(default: {' '.join(DEFAULT)}, and dag where --results are given)",
         positional=True,
         metavar="COMPARISON",
     )
@@ -67,5 +68,4 @@ class Bench(Command):
         "wall",
         "cpu: processor time, which other jobs do not disturb and free cores do not shorten",
     )
-    compile: bool = setting(False, "steps: also measure torch.compile")
     runtime: Runtime = Runtime()

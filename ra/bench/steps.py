@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from itertools import product
 
 import torch
 from torch import nn
@@ -12,44 +13,43 @@ from ra.bench.measure import spread
 from ra.bench.scene import Options, Work, objective_of, repeated, resident
 from ra.bench.training import place
 from ra.data.splits import Batch
-from ra.runtime.devices import autocast
-from ra.training.objectives import Objective
+from ra.settings.shared import TrainingRuntime
+from ra.training.step import Step
 
+RECORDED = ("graph", "compiled")  # runtime.step, on a GPU only
 VARIANTS = (
     "torch's own modules",
     "contiguous",
     "loop Adam",
     "bf16",
     "folded batch norm",
-    "compiled",
+    *RECORDED,
 )
 
 
-def compare(options: Options, compiled: bool) -> list[dict[str, object]]:
+def compare(options: Options) -> list[dict[str, object]]:
     """How many times as fast each variant is as what ``train`` does; objective ra.
 
-    Args:
-        compiled: also measure torch.compile, which compiles for about a minute.
+    Each recording begins with a few eager steps: take ``--steps 40`` or more.
     """
-    rows = []
-    for work in options.works:
-        for task in options.tasks:
-            rows += _rows(options, work, task, compiled)
-    return rows
+    every = product(options.works, options.tasks)
+    return [row for work, task in every for row in _rows(options, work, task)]
 
 
-def _rows(options: Options, work: Work, task: str, compiled: bool) -> list[dict[str, object]]:
+def _rows(options: Options, work: Work, task: str) -> list[dict[str, object]]:
     batches = repeated(resident(options, work, task, 1), work.steps)
     ways = {"ours": _way(options, task, batches)}
     for variant in VARIANTS:
-        if variant != "compiled" or compiled:
+        if variant not in RECORDED or options.device.type == "cuda":
             ways[variant] = _way(options, task, batches, variant)
     seconds = options.interleaved(ways)
-    rows = []
-    for variant in VARIANTS:
+    rows: list[dict[str, object]] = []
+    for variant in ("ours", *VARIANTS):
         row = {"px": work.crop, "batch": work.batch_size, "task": task, "variant": variant}
-        times = seconds.get(variant)
-        rows.append(row | (spread(seconds["ours"], times) if times else {}))
+        if times := seconds.get(variant):
+            row["ms/step"] = 1000 * min(times) / work.steps
+            row |= spread(seconds["ours"], times)
+        rows.append(row)
     return rows
 
 
@@ -64,33 +64,26 @@ def _way(
     if variant == "contiguous":
         for network in networks:
             network.to(options.device)
-    elif variant in ("compiled", "torch's own modules"):
+    elif variant == "torch's own modules":
         for network in networks:
             network.to(options.device, memory_format=torch.channels_last)
-        if variant == "compiled":
-            compiled = [torch.compile(network) for network in networks]
-            objective.modules["processor"], objective.recognizer = compiled
     else:
         place(objective, options.device)
     processor = objective.modules["processor"].train()
     optimizer = torch.optim.Adam(
         processor.parameters(), lr=1e-4, fused=variant != "loop Adam", foreach=False
     )
-    precision = "bf16" if variant == "bf16" else "fp32"
+    runtime = TrainingRuntime(
+        precision="bf16" if variant == "bf16" else options.precision,
+        step=variant if variant in RECORDED else "eager",
+    )
+    step = Step(objective, [optimizer], len(batches[0].label), options.device, runtime)
 
     def run() -> None:
         for batch in batches:
-            _step(objective, optimizer, batch, options.device, precision)
+            step(batch, 1e-4)
 
     return run
-
-
-def _step(objective: Objective, optimizer, batch: Batch, device, precision: str) -> None:
-    with autocast(device, precision):
-        losses = objective.losses(batch)
-    optimizer.zero_grad(set_to_none=True)
-    losses["total"].backward()
-    optimizer.step()
 
 
 def folded(recognizer: nn.Module) -> nn.Module:

@@ -1,30 +1,28 @@
 """Hands each job of this machine a GPU of its own.
 
-Snakemake counts GPUs but has no names for them, and jobs may come from several runs, so each GPU
-has a lock file for every job that it takes. The file bears the GPU's UUID, because a GPU's number
-differs between jobs. The kernel frees the locks of a killed job.
+Snakemake counts GPUs but has no names for them, and jobs may come from several runs, so each place
+on a GPU is a name that Linux gives to one process at a time (an abstract socket) and frees however
+that ends. The name holds the GPU's UUID, because a GPU's number differs between jobs.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import random
-import stat
+import socket
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 
 import torch
-from filelock import Timeout
 
 from ra.errors import UserError
-from ra.files import locked
 from ra.runtime.distributed import ALONE, Team
 
 LOOK_S = 0.5  # between two looks for a free GPU
+PLACE = "\0ra-gpu-{}-{}"  # of which GPU, and the number of the place on it
 
 
 def visible_gpus() -> list[str]:
@@ -34,9 +32,7 @@ def visible_gpus() -> list[str]:
 
 
 @contextmanager
-def lease_gpu(
-    gpus: list[str], jobs_per_gpu: int = 1, team: Team = ALONE, folder: Path | None = None
-) -> Iterator[int]:
+def lease_gpu(gpus: list[str], jobs_per_gpu: int = 1, team: Team = ALONE) -> Iterator[int]:
     """Hold a place on one of ``gpus``, waiting until one is free; yields its position in the list.
 
     The members of a team get different GPUs, all at once or none: two teams cannot wait for each
@@ -44,7 +40,6 @@ def lease_gpu(
 
     Args:
         jobs_per_gpu: places on each GPU. A GPU without a job comes before one with a job.
-        folder: of the lock files; by default a private one of this user.
 
     Raises:
         UserError: there are fewer GPUs than the team has processes on this machine.
@@ -56,15 +51,14 @@ def lease_gpu(
     if "SLURM_SHARDS_ON_NODE" in os.environ:  # Slurm itself has several jobs share a GPU
         yield team.local_rank
         return
-    folder = folder or private_folder()
-    locks = [[folder / f"{gpu}-{n}.lock" for gpu in gpus] for n in range(jobs_per_gpu)]
+    places = [[PLACE.format(gpu, n) for gpu in gpus] for n in range(jobs_per_gpu)]
     several = f"all {len(gpus)} GPUs are" if len(gpus) > 1 else "the GPU is"
     with_jobs = f" with {jobs_per_gpu} jobs each" if jobs_per_gpu > 1 else ""
     said = f"waiting for a GPU: {several} in use{with_jobs} (more jobs a GPU: --jobs-per-gpu)"
     with ExitStack() as held:
         while True:
             # The first process of each machine takes the GPUs of all; the others learn theirs.
-            mine = _take(locks, team.local_world, held) if team.local_rank == 0 else []
+            mine = _take(places, team.local_world, held) if team.local_rank == 0 else []
             taken = team.gather(mine)
             if all(taken[:: team.local_world]):
                 break
@@ -76,41 +70,30 @@ def lease_gpu(
         yield taken[team.rank - team.local_rank][team.local_rank]
 
 
-def _take(locks: list[list[Path]], count: int, held: ExitStack) -> list[int]:
-    """Positions of ``count`` different GPUs, their locks in ``held``; [] where so many lack.
+def _take(places: list[list[str]], count: int, held: ExitStack) -> list[int]:
+    """Positions of ``count`` different GPUs, their places in ``held``; [] where so many lack.
 
     Args:
-        locks: for each place on a GPU, the file of every GPU.
+        places: for each place on a GPU, its name on every GPU.
     """
     found: list[int] = []
-    for row in locks:
-        for position, lock in enumerate(row):
-            if position not in found:
-                with suppress(Timeout):
-                    held.enter_context(locked(lock))
-                    found.append(position)
+    for row in places:
+        for position, name in enumerate(row):
+            if position not in found and _hold(name, held):
+                found.append(position)
             if len(found) == count:
                 return found
     return []
 
 
-def private_folder() -> Path:
-    """A folder that this user alone can write, the same for all jobs of the machine.
-
-    Raises:
-        UserError: another user made it first, who could then decide who gets a GPU.
-    """
-    runtime = Path(os.environ.get("XDG_RUNTIME_DIR", "/nowhere"))
-    if runtime.is_dir() and runtime.stat().st_uid == os.getuid():
-        folder = runtime / "ra-gpus"
-    else:
-        folder = Path(tempfile.gettempdir()) / f"ra-gpus-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    about = folder.lstat()
-    if about.st_uid != os.getuid() or not stat.S_ISDIR(about.st_mode):
-        raise UserError(
-            f"{folder}: belongs to another user or is no folder; have it removed, or set "
-            "XDG_RUNTIME_DIR to a folder of your own"
-        )
-    folder.chmod(0o700)
-    return folder
+def _hold(name: str, held: ExitStack) -> bool:
+    """Whether no other process had the ``name``, which is now in ``held``."""
+    with ExitStack() as mine:
+        try:
+            mine.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)).bind(name)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
+        held.enter_context(mine.pop_all())
+        return True

@@ -149,6 +149,13 @@ class Runtime(Machine):
     )
 
 
+STEP = setting(
+    "eager",
+    "a training step on a GPU: eager, operator by operator; graph, recorded once and launched as "
+    "a whole; compiled, the same of torch.compile's kernels, which take half a minute to make",
+)
+
+
 class TrainingRuntime(Runtime):
     """As ``Runtime``, for commands that train."""
 
@@ -159,3 +166,4 @@ class TrainingRuntime(Runtime):
     log_steps: Int = setting(
         50, "steps between logged metrics, each of which waits for the device", ge=1
     )
+    step: Literal["eager", "graph", "compiled"] = STEP

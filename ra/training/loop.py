@@ -24,11 +24,12 @@ from ra.data.prefetch import ahead
 from ra.data.splits import Crops, TrainingKeys, loader
 from ra.errors import UserError
 from ra.progress import Progress
-from ra.runtime.devices import autocast, placed
+from ra.runtime.devices import placed
 from ra.runtime.distributed import ALONE, Team
 from ra.settings.shared import Schedule, TrainingRuntime
 from ra.training.objectives import Objective
 from ra.training.resume import StateFile
+from ra.training.step import Step
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -79,14 +80,16 @@ def train(
     networks = objective.modules
     for module in networks.values():
         placed(module, device).train()
-    phases = objective.phases()
-    optimizers = [optimizer_of([networks[n] for n in p.modules], schedule) for p in phases]
+    optimizers = [
+        optimizer_of([networks[n] for n in phase.modules], schedule) for phase in objective.phases()
+    ]
     kept = StateFile(state, networks, optimizers, settings)
     step, history, partial, rng = kept.restore()
-    team.check(len(crops), schedule.batch_size)
+    size, epochs = schedule.batch_size, schedule.epochs
+    team.check(len(crops), size)
+    advance = Step(objective, optimizers, size, device, runtime, team)
     objective.modules = team.wrap(networks)
     objective.begin(crops, schedule.epochs, device, runtime.precision)
-    size, epochs = schedule.batch_size, schedule.epochs
     keys = TrainingKeys(len(crops), size, epochs, runtime.seed, step, team.rank, team.world)
     per_epoch, last = keys.steps_per_epoch, keys.steps_per_epoch * epochs
     meter, saved = Meter(partial, team), time.monotonic()
@@ -100,21 +103,10 @@ def train(
             if rng is not None:  # only now: to begin, the loader took a number of its own
                 torch.set_rng_state(rng)
                 rng = None
-            batch = batch.to(device)
             lr = schedule.lr_at(step, per_epoch)
             # The average over the members of a team is then the mean over the whole batch.
             share = len(batch.label) * team.world / keys.images_in(step)
-            losses: dict[str, torch.Tensor] = {}
-            for phase, optimizer in zip(phases, optimizers, strict=True):
-                with _fixed(networks[name] for name in networks.keys() - {*phase.modules}):
-                    with autocast(device, runtime.precision):
-                        found = phase.losses(batch)
-                    optimizer.zero_grad()
-                    (found["total"] * share).backward()
-                for group in optimizer.param_groups:
-                    group["lr"] = lr * phase.rate
-                optimizer.step()
-                losses |= {n: v.detach() + losses.get(n, 0) for n, v in found.items()}
+            losses = advance(batch.to(device), lr, share)
             meter.add(losses, len(batch.label))
             step += 1
             bar.update()
@@ -144,22 +136,6 @@ def train(
                     raise Interrupted(128 + number)
     objective.modules = networks
     return history
-
-
-@contextmanager
-def _fixed(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """``modules`` in evaluation mode and without gradients for what another phase trains."""
-    modules = list(modules)
-    trained = [p for module in modules for p in module.parameters() if p.requires_grad]
-    for module in modules:
-        module.eval().requires_grad_(False)
-    try:
-        yield
-    finally:
-        for module in modules:
-            module.train()
-        for parameter in trained:
-            parameter.requires_grad_(True)
 
 
 def optimizer_of(modules: Iterable[nn.Module], schedule: Schedule) -> torch.optim.Optimizer:

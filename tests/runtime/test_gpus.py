@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import ExitStack
 from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 import torch
@@ -15,14 +16,14 @@ from ra.errors import UserError
 from ra.runtime import gpus
 from ra.runtime.devices import use_device
 from ra.runtime.distributed import Team
-from ra.runtime.gpus import lease_gpu, private_folder, visible_gpus
+from ra.runtime.gpus import lease_gpu, visible_gpus
 from ra.settings.shared import Machine
 
 
 @pytest.fixture(autouse=True)
-def machine(monkeypatch, tmp_path):
-    """A machine of its own for each test: nobody else's locks, no cluster manager."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+def machine(monkeypatch):
+    """A machine of its own for each test: nobody else's GPUs, no cluster manager."""
+    monkeypatch.setattr(gpus, "PLACE", f"\0{uuid4()}-{{}}-{{}}")
     monkeypatch.delenv("SLURM_SHARDS_ON_NODE", raising=False)
     monkeypatch.setattr(gpus, "LOOK_S", 0.01)
 
@@ -117,7 +118,7 @@ def test_what_is_visible_is_counted_as_cuda_does(monkeypatch):
         assert len(visible_gpus()) == count, value
 
 
-def test_a_gpu_that_slurm_shares_has_no_lock(monkeypatch):
+def test_a_gpu_that_slurm_shares_is_not_waited_for(monkeypatch):
     monkeypatch.setenv("SLURM_SHARDS_ON_NODE", "4")
     with lease_gpu(["a"]) as first, lease_gpu(["a"]) as second:
         assert first == second == 0
@@ -191,29 +192,3 @@ def test_a_killed_job_frees_its_gpu():
     job.join()
     assert next_job.position() == 0
     next_job.end()
-
-
-def test_the_locks_are_in_a_folder_of_this_user_alone(monkeypatch, tmp_path):
-    assert private_folder() == tmp_path / "ra-gpus"
-    assert private_folder().stat().st_mode & 0o777 == 0o700
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "gone"))
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-    assert private_folder() == tmp_path / f"ra-gpus-{os.getuid()}"
-
-
-def test_a_folder_that_another_user_made_is_refused(monkeypatch, tmp_path):
-    """In /tmp anybody could make it first, and then decide who gets which GPU."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "gone"))
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (tmp_path / f"ra-gpus-{os.getuid()}").symlink_to(elsewhere)
-    with pytest.raises(UserError, match="belongs to another user or is no folder; have it removed"):
-        private_folder()
-    (tmp_path / f"ra-gpus-{os.getuid()}").unlink()
-    private_folder()
-    mine = os.getuid()
-    monkeypatch.setattr(os, "getuid", lambda: mine + 1)
-    (tmp_path / f"ra-gpus-{mine}").rename(tmp_path / f"ra-gpus-{mine + 1}")
-    with pytest.raises(UserError, match="belongs to another user"):
-        private_folder()

@@ -82,10 +82,11 @@ ARITHMETIC = flags(chosen(CONFIG.runtime, "threads", "precision"))
 THREADS = flags(chosen(CONFIG.runtime, "threads"))
 EVALUATING = machine("workers", "device", "jobs_per_gpu")
 ANALYSING = machine("device", "jobs_per_gpu")
-TRAINING = machine("workers", "device", "jobs_per_gpu", "checkpoint_seconds")
+ABOUT_TRAINING = ["workers", "device", "jobs_per_gpu", "checkpoint_seconds", "step"]
+TRAINING = machine(*ABOUT_TRAINING)
 # Several GPUs: one process each. `--` keeps torchrun from taking flags of `ra` for its own.
 TEAM = CONFIG.runtime["gpus"]
 TEAM_TRAINING = {
-    **machine("workers", "device", "jobs_per_gpu", "checkpoint_seconds", gpus=TEAM),
+    **machine(*ABOUT_TRAINING, gpus=TEAM),
     "ra": f"torchrun --standalone --nproc-per-node {TEAM} -m -- ra" if TEAM > 1 else "ra",
 }
