@@ -31,7 +31,7 @@ def test_the_default_experiment_has_one_p_per_task_and_objective(copy):
         "all": 1,
         "total": 34,
     }
-    for task, weight in (("sr", "0.0005"), ("dn", "0.0004"), ("jpeg", "0.001")):
+    for task, weight in (("sr", "0.0005"), ("dn", "0.00025"), ("jpeg", "0.001")):
         assert re.search(rf"--task {task} .*--mode ra --l {weight} ", run.stdout + run.stderr)
 
 
