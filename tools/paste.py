@@ -61,7 +61,8 @@ def paste(page: str, results: Path, stamp: str) -> tuple[str, list[str]]:
         blocks = re.findall(r"(?:^\|.*\n?)+", files[0].read_text("utf-8"), re.M) if files else []
         position = int(part or 1) - 1
         if len(blocks) <= position:
-            missing.append(f"{name} {part}" if part else name)
+            if not mark["commit"]:  # that of an earlier run may be of another experiment
+                missing.append(f"{name} {part}" if part else name)
             return mark[0]
         head = f"<!-- table {name}{f' {part}' if part else ''} {stamp} -->"
         return f"{head}\n\n{blocks[position].strip()}\n\n<!-- end -->"

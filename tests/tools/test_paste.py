@@ -54,6 +54,8 @@ def test_a_missing_table_is_named_and_the_page_keeps_its_own(tool, results):
     (results / "tables/sr.md").unlink()
     page, missing = tool.paste(PAGE, results, STAMP)
     assert missing == ["sr"] and "old" in page and STAMP in page
+    dated = PAGE.replace("table sr", "table sr at 41a560e")  # of another experiment, perhaps
+    assert tool.paste(dated, results, STAMP)[1] == []
 
 
 def test_the_digest_follows_config_and_pinned_numbers_only(tool, tmp_path):
