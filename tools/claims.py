@@ -73,7 +73,7 @@ def wrong(page: str, known: dict[str, Table]) -> list[str]:
     errors = []
     for shown, source in CLAIM.findall(MARK.sub("", page)):
         try:
-            value = float(eval(source, {}, known))  # our own pages
+            value = float(eval(source, dict(known)))  # our own pages
         except Exception as error:
             errors.append(f"{shown}: {source}: {error}")
             continue
