@@ -15,7 +15,7 @@ from ra.inference.process import load_networks
 from ra.progress import say
 from ra.settings.commands import Export
 
-NAMES = {"input_names": ["image"], "output_names": ["restored"]}
+NAMES: Any = {"input_names": ["image"], "output_names": ["restored"]}
 
 
 class Clamped(nn.Module):

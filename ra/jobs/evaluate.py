@@ -5,17 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ra.data.degradations import TASKS, build_task, inputs_of
 from ra.data.splits import Crops, loader, open_split, scaled, validation_keys
 from ra.errors import UserError
 from ra.evaluation.evaluate import HITS, Evaluation, evaluate, summarise
 from ra.evaluation.quality import build_measures
-from ra.files import write_csv, write_json
+from ra.files import write_csv, write_json, write_text
 from ra.jobs.record import log_dataset, run_name, start_run
 from ra.jobs.training import run_id_in
 from ra.models.checkpoints import load_processor, read_header
 from ra.models.fixed import named_recognizers
 from ra.registry import NO_RECOGNIZER
+from ra.reporting.card import model_card
 from ra.reporting.names import p_model_title, recognizer_title, task_title
 from ra.reporting.plots import write_heat_map, write_strip
 from ra.runtime.devices import use_device
@@ -23,8 +26,8 @@ from ra.settings.commands import Evaluate
 
 
 def evaluate_processor(o: Evaluate) -> None:
-    """Evaluate a processor, or none, with every recognizer; write evaluation.csv, images.csv and
-    pictures."""
+    """Evaluate a processor, or none, with every recognizer; write evaluation.csv, images.csv,
+    pictures and, beside a processor, its model card README.md."""
     if o.model_sr is None:
         raise UserError("--model-sr: needed; a processor.safetensors, or none")
     model = None if o.model_sr == "none" else Path(o.model_sr)
@@ -81,12 +84,15 @@ def evaluate_processor(o: Evaluate) -> None:
         result = evaluate(
             processor, transformer, recognizers, batches, task.scale, where, precision, **more
         )
-        _write(result, identity, split.paths, save_dir, run)
+        tidy = _write(result, identity, split.paths, save_dir, run)
+        if model and save_dir.resolve() == model.parent.resolve():
+            write_text(save_dir / "README.md", model_card(header, tidy, split.info))
 
 
 def _write(
     result: Evaluation, identity: dict[str, Any], paths: list[str], save_dir: Path, run
-) -> None:
+) -> pd.DataFrame:
+    """The rows of evaluation.csv, which is written with the other files of an evaluation."""
     tidy = summarise(result.images, identity)
     images = result.images.assign(path=[paths[i] for i in result.images["index"]])
     targets = NO_RECOGNIZER in set(tidy.evaluation_r)
@@ -103,3 +109,4 @@ def _write(
     run.log_metrics({f"{r}/{m}".removeprefix(f"{NO_RECOGNIZER}/"): v for r, m, v in rows})
     for name in ("evaluation.csv", "accuracy.png", "strip.png"):
         run.log_artifact(save_dir / name)
+    return tidy

@@ -1,9 +1,13 @@
 """The command line as a person meets it: help, one-line errors, the released script's flags."""
 
+import re
+import shutil
+
 import pandas as pd
 import pytest
 import torch
 import torchvision
+import yaml
 from helpers import write_images
 from PIL import Image
 
@@ -116,6 +120,17 @@ def test_the_released_command_line_trains_and_judges(imagenet, tmp_path, mode):
     assert call("evaluate", *judged, "--recognizers", "resnet18", *small) == 0
     tidy = pd.read_csv(out / "evaluation.csv")
     assert set(tidy.metric) >= {"top1", "psnr"} and (tidy.n == 2).all()
+    _, front, text = (out / "README.md").read_text().split("---\n", 2)
+    card = yaml.safe_load(front)
+    assert (card["pipeline_tag"], card["library_name"]) == ("image-to-image", "ra")
+    assert len(card["model-index"][0]["results"][0]["metrics"]) == len(tidy)
+    top1, text = tidy[tidy.metric == "top1"].iloc[0], re.sub(" +", " ", text)
+    assert f"| ResNet-18: top1 | {top1.value:.3f} | {top1.low:.3f} | {top1.high:.3f} |" in text
+    assert "Trained on `imagenet`." in text and "| epochs | 1 |" in text
+    assert "The data, `imagenet`: non-commercial research" in text
+    shutil.move(out, tmp_path / "alone")
+    photo = next((imagenet / "val").rglob("*.png"))
+    assert call("process", "--model", tmp_path / "alone", photo, tmp_path / "p.png") == 0
 
 
 def test_ranges_and_chains_are_stored_with_the_model_and_evaluated(prepared, tmp_path):

@@ -91,6 +91,7 @@ use rule evaluate as evaluate_through_detector with:
         **evaluation_inputs(processor=f"{THROUGH_DETECTOR}/processor.safetensors"),
     output:
         **evaluation_outputs(THROUGH_DETECTOR),
+        card=f"{THROUGH_DETECTOR}/README.md",
     log:
         f"{THROUGH_DETECTOR}/evaluate.log",
     benchmark:

@@ -21,6 +21,7 @@ use rule evaluate as evaluate_other_processor with:
         **evaluation_inputs(processor=f"{OTHER_PROCESSOR}/processor.safetensors"),
     output:
         **evaluation_outputs(OTHER_PROCESSOR),
+        card=f"{OTHER_PROCESSOR}/README.md",
     log:
         f"{OTHER_PROCESSOR}/evaluate.log",
     benchmark:

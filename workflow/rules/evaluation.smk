@@ -5,6 +5,7 @@ rule evaluate:
         ),
     output:
         **evaluation_outputs(PROCESSOR, "{task}", "{objective}", "{l}", "{arch}"),
+        card=f"{PROCESSOR}/README.md",
     log:
         f"{PROCESSOR}/evaluate.log",
     benchmark:
