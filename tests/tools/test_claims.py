@@ -63,3 +63,8 @@ def test_a_figure_without_a_source_is_found(tool):
 def test_the_claims_of_all_pages_are_those_of_their_tables(tool, pages):
     known = tool["tables"](pages)
     assert [error for text in pages.values() for error in tool["wrong"](text, known)] == []
+
+
+@pytest.mark.parametrize("page", ["README.md"])
+def test_every_figure_has_a_source(tool, pages, page):
+    assert tool["unsourced"](pages[page]) == []
