@@ -23,9 +23,9 @@ from ra.models.processors import build_processor
 from ra.reporting.plots import write_heat_map
 from ra.tracking import run as tracking
 
-LAMBDAS = (0.001, 0.01)
+LAMBDAS = (0.0005, 0.01)
 USE = (ROOT / "docs/use.md").read_text()
-MODEL = "embedded-sr-ra-l0.001-resnet18"
+MODEL = "embedded-sr-ra-l0.0005-resnet18"
 
 
 @pytest.fixture(scope="module")
@@ -72,15 +72,15 @@ def runs(client):
 
 
 def test_an_evaluation_is_in_its_training(runs):
-    training = runs["sr ra l=0.001 resnet18 seed0"]
-    evaluation = runs["evaluate sr ra l=0.001 resnet18 seed0"]
+    training = runs["sr ra l=0.0005 resnet18 seed0"]
+    evaluation = runs["evaluate sr ra l=0.0005 resnet18 seed0"]
     assert evaluation.data.tags["mlflow.parentRunId"] == training.info.run_id
     assert "mlflow.parentRunId" not in training.data.tags and len(runs) == 4
     assert training.data.tags["ra.dag"] == "20260101-120000-abcdef"
 
 
 def test_data_is_recorded(runs):
-    training = runs["sr ra l=0.001 resnet18 seed0"]
+    training = runs["sr ra l=0.0005 resnet18 seed0"]
     (used,) = training.inputs.dataset_inputs
     assert (used.dataset.name, used.dataset.digest) == ("embedded", "d" * 36)
     assert json.loads(used.dataset.profile) == {"images": 4, "classes": 2}
@@ -91,7 +91,7 @@ def test_a_registered_processor_restores_images(client, store, runs, tmp_path, m
     import mlflow.pyfunc
 
     (version,) = client.search_model_versions(f"name = '{MODEL}'")
-    assert version.run_id == runs["sr ra l=0.001 resnet18 seed0"].info.run_id
+    assert version.run_id == runs["sr ra l=0.0005 resnet18 seed0"].info.run_id
     assert version.tags["task"] == "sr"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store[0])
     image = np.random.default_rng(0).integers(0, 256, (1, 6, 9, 3), dtype=np.uint8)
@@ -142,7 +142,7 @@ def test_a_results_folder_that_was_moved_has_its_pictures_and_models(store, tmp_
         (picture,) = [
             client.download_artifacts(run.info.run_id, "accuracy.png")
             for run in client.search_runs([experiment.experiment_id])
-            if run.info.run_name == "evaluate sr ra l=0.001 resnet18 seed0"
+            if run.info.run_name == "evaluate sr ra l=0.0005 resnet18 seed0"
         ]
         assert Image.open(picture).size == Image.open(store[1] / "accuracy.png").size
         with pytest.MonkeyPatch.context() as patch:
@@ -155,7 +155,7 @@ def test_a_results_folder_that_was_moved_has_its_pictures_and_models(store, tmp_
 def test_a_delivery_that_is_repeated_makes_no_second_version(client, store, runs):
     from ra.tracking.models import register
 
-    run = runs["sr ra l=0.001 resnet18 seed0"].info.run_id
+    run = runs["sr ra l=0.0005 resnet18 seed0"].info.run_id
     files = [str(store[1] / "processor.safetensors")]
     event = {"name": MODEL, "files": files, "description": "a processor", "tags": {}}
     register(client, run, event)
@@ -194,9 +194,9 @@ def test_the_ui_lists_runs_compares_lambdas_and_shows_the_matrix(store, runs, tm
         browser.open(f"{address}/#/compare-runs?{query}")
         said = browser.wait_for_text("Comparing 2 Runs", "Parameters", "lambda")
         assert all(info.run_name in said for info in trainings)
-        assert "0.001" in said and "0.01" in said
+        assert "0.0005" in said and "0.01" in said
 
-        evaluation = runs["evaluate sr ra l=0.001 resnet18 seed0"].info.run_id
+        evaluation = runs["evaluate sr ra l=0.0005 resnet18 seed0"].info.run_id
         browser.open(
             f"{address}/#/experiments/{experiment}/runs/{evaluation}/artifacts/accuracy.png"
         )

@@ -22,8 +22,9 @@ def copy(tmp_path):
 
 def test_the_default_analyses_train_what_the_tables_need(copy):
     jobs = planned(snakemake(copy, "--dry-run", *RESULTS))
-    # Three tasks: plain and four lambdas of RA; one: the ensemble and the perceptual loss.
-    assert (jobs["train"], jobs["evaluate"], jobs["train_recognizer"]) == (17, 17, 4)
+    # Three tasks: plain and four lambdas of RA; one: RA at its own lambda, the ensemble and the
+    # perceptual loss; SR4IR trains its recognizer as well, by another rule.
+    assert (jobs["train"], jobs["evaluate"], jobs["train_recognizer"]) == (18, 19, 4)
     # Three tasks, two halves, plain and RA; each judged by both halves.
     assert (jobs["train_half_recognizer"], jobs["train_half"], jobs["evaluate_half"]) == (2, 12, 24)
     assert (jobs["train_other_processor"], jobs["fine_tune"]) == (2, 4)

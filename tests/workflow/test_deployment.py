@@ -50,7 +50,7 @@ def test_another_workflow_uses_this_one_as_a_module(tmp_path):
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run"]
     command += ["--configfile", "outer.yaml"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert planned(run)["m_train"] == 29 and "inner/tables/all.csv" in run.stdout + run.stderr
+    assert planned(run)["m_train"] == 30 and "inner/tables/all.csv" in run.stdout + run.stderr
 
 
 def test_remote_data_is_fetched_before_it_is_prepared(tmp_path):
