@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import SimpleNamespace as Config
 from typing import Any
 
 import yaml
@@ -22,53 +22,6 @@ from ra.settings.shared import SCRATCH, Schedule
 KEY = "config key "
 
 
-@dataclass(frozen=True)
-class Config:
-    """A valid configuration; the keys are explained in docs/config.md."""
-
-    data: str
-    dataset: str
-    results: Path
-    plugins: tuple[str, ...]
-    targets: tuple[str, ...]
-    seeds: tuple[int, ...]
-    images: dict[str, Any]
-    tasks: dict[str, dict[str, Any]]
-    train_recognizers: tuple[str, ...]
-    evaluate_recognizers: tuple[str, ...]
-    matrix_recognizers: tuple[str, ...]
-    own_recognizers: dict[str, str]
-    weights: str
-    recognizer_schedules: dict[str, dict[str, Any]]
-    processor: dict[str, Any]
-    first_weights: tuple[str, ...]
-    transformer: dict[str, Any]
-    processor_schedule: dict[str, Any]
-    objectives: dict[str, dict[str, tuple[float, ...]]]  # lambdas by objective and task
-    objective_settings: dict[str, dict[str, Any]]
-    metrics: tuple[str, ...]
-    measure_settings: dict[str, Any]
-    runtime: dict[str, Any]
-    tracking: dict[str, Any]
-    protocol: str
-    clusters: str
-    paper: bool
-    analysis: dict[str, Any]
-
-    @property
-    def recognizers(self) -> tuple[str, ...]:
-        """Every recognizer of the experiment, once."""
-        return tuple(dict.fromkeys(self.train_recognizers + self.evaluate_recognizers))
-
-    @property
-    def inputs(self) -> str | None:
-        """The folder from which a task reads inputs."""
-        from ra.data.degradations import build_task, inputs_of
-
-        found = (inputs_of(build_task(task, **own)) for task, own in self.tasks.items())
-        return next(filter(None, found), None)
-
-
 def check_file(path: str) -> None:
     """One line that names ``path`` where it is no YAML mapping; a missing one is left alone."""
     try:
@@ -82,6 +35,10 @@ def check_file(path: str) -> None:
 def load_config(given: Mapping[str, Any]) -> Config:
     """Check ``given`` and fill in the defaults.
 
+    Returns:
+        The keys of ``Experiment`` as plain values, and in their place or beside them what follows
+        from them: ``_filled`` has the list.
+
     Raises:
         UserError: one line that names the key, what is wrong and what is allowed.
     """
@@ -89,7 +46,7 @@ def load_config(given: Mapping[str, Any]) -> Config:
     filled = {key: part if isinstance(part, str) else _scalars(part) for key, part in given.items()}
     experiment = checked(Experiment, filled, KEY)
     load_plugins(experiment.plugins)
-    return _typed(experiment)
+    return _filled(experiment)
 
 
 def _scalars(value: Any) -> Any:
@@ -110,7 +67,9 @@ def _scalars(value: Any) -> Any:
     return meant if meant is None or isinstance(meant, bool | int | float) else value
 
 
-def _typed(e: Experiment) -> Config:
+def _filled(e: Experiment) -> Config:
+    from ra.data.degradations import build_task, inputs_of
+
     tasks = _tasks(e)
     objectives, objective_settings = _objectives(e, tasks)
     used = check_files([*e.recognizers.train, *e.recognizers.evaluate])
@@ -131,36 +90,22 @@ def _typed(e: Experiment) -> Config:
         raise UserError(f"{KEY}objectives.published: needs processor.arch: spandrel:FILE")
     data = str(Path(e.data).expanduser()) if e.data.startswith("~") else e.data
     folder = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(data).resolve().name).strip("-.") or "data"
-    config = Config(
-        data=data,
-        dataset=e.dataset or folder,
-        results=e.results.expanduser(),
-        plugins=e.plugins,
-        targets=e.targets,
-        seeds=e.seeds,
-        images=e.images.model_dump(),
-        tasks=tasks,
-        train_recognizers=train,
-        evaluate_recognizers=evaluate,
-        matrix_recognizers=matrix,
-        own_recognizers={name: one for name, one in used.items() if is_own(one)},
-        weights=e.recognizers.weights,
-        recognizer_schedules=_schedules(e, dict.fromkeys(train + evaluate)),
-        processor=processor,
-        first_weights=first_weights,
-        transformer=_network(e.transformer, "transformer"),
-        processor_schedule=e.processor.schedule.model_dump(),
-        objectives=objectives,
-        objective_settings=objective_settings,
-        metrics=tuple(e.metrics),
-        measure_settings=_measures(e),
-        runtime=e.runtime.model_dump(),
-        tracking=e.tracking.model_dump(),
-        protocol=e.protocol,
-        clusters=e.clusters,
-        paper=e.paper,
-        analysis=e.analysis.model_dump(by_alias=True),
-    )
+    config = Config(**e.model_dump(by_alias=True))
+    config.data, config.dataset, config.results = data, e.dataset or folder, e.results.expanduser()
+    config.tasks = tasks
+    found = (inputs_of(build_task(task, **own)) for task, own in tasks.items())
+    config.inputs = next(filter(None, found), None)  # the folder from which a task reads inputs
+    config.objectives, config.objective_settings = objectives, objective_settings
+    config.train_recognizers, config.evaluate_recognizers = train, evaluate
+    config.matrix_recognizers = matrix
+    config.recognizers = tuple(dict.fromkeys(train + evaluate))  # every one, once
+    config.own_recognizers = {name: one for name, one in used.items() if is_own(one)}
+    config.recognizer_schedules = _schedules(e, config.recognizers)
+    config.weights = e.recognizers.weights
+    config.processor_schedule = config.processor["schedule"]
+    config.processor, config.first_weights = processor, first_weights
+    config.transformer = _network(e.transformer, "transformer")
+    config.metrics, config.measure_settings = tuple(e.metrics), _measures(e)
     _check_data(config)
     _check_analysis(config, e)
     return config
@@ -242,7 +187,7 @@ def _measures(e: Experiment) -> dict[str, Any]:
     return settings
 
 
-def _schedules(e: Experiment, names: Mapping[str, None]) -> dict[str, dict[str, Any]]:
+def _schedules(e: Experiment, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """The schedule of each recognizer, with its overrides; those of others wait for their use."""
     for one, given in e.recognizers.overrides.items():
         checked(Schedule, given, f"{KEY}recognizers.overrides.{one}.")
