@@ -17,4 +17,4 @@ report: "workflow/report/workflow.rst"
 rule all:
     default_target: True
     input:
-        [getattr(rules, target).input for target in CONFIG.targets],
+        [getattr(rules, target).output for target in CONFIG.targets],

@@ -27,7 +27,7 @@ def test_the_default_experiment_has_one_p_per_task_and_objective(copy):
         "train_with_transformer": 3,
         "evaluate": 12,
         "evaluate_no_processing": 3,
-        "table": 1,
+        "tables": 1,
         "all": 1,
         "total": 34,
     }
@@ -151,7 +151,7 @@ def test_one_lambda_reruns_its_p_its_evaluation_and_the_tables(tiny):
     place, _ = tiny
     change = "objectives={'plain': 0, 'ra': 0.002, 'ra_transformer': 0.01}"
     jobs = planned(snakemake(place, "--dry-run", "--config", change))
-    assert jobs == {"train": 1, "evaluate": 1, "table": 1, "all": 1, "total": 4}
+    assert jobs == {"train": 1, "evaluate": 1, "tables": 1, "all": 1, "total": 4}
 
 
 def test_a_changed_schedule_of_p_leaves_the_recognizers(tiny):
@@ -169,14 +169,14 @@ def test_changed_images_and_weights_rerun_what_depends_on_them(tiny):
     try:
         os.utime(image, (1, 1))  # replaced by an older file
         jobs = planned(snakemake(place, "--dry-run"))
-        assert {"prepare", "train_recognizer", "train", "evaluate", "table"} <= jobs.keys()
+        assert {"prepare", "train_recognizer", "train", "evaluate", "tables"} <= jobs.keys()
         os.utime(image, ns=(0, before[image].st_mtime_ns))
         os.utime(weights)
         jobs = planned(snakemake(place, "--dry-run"))
         assert jobs == {
             "evaluate": 3,
             "evaluate_no_processing": 1,
-            "table": 1,
+            "tables": 1,
             "all": 1,
             "total": 6,
         }

@@ -5,11 +5,6 @@ COMPARISONS = ["released", "evaluation", "growth", "sharing", "epochs", "memory"
 
 
 rule bench:
-    input:
-        f"{BENCH}/training.csv",
-
-
-rule measure:
     output:
         training=f"{BENCH}/training.csv",
         others=expand(f"{BENCH}/{{comparison}}.csv", comparison=COMPARISONS),

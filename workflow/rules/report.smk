@@ -5,11 +5,6 @@ REPORT = f"{RESULTS}/report"
 
 rule report:
     input:
-        f"{REPORT}/report.html",
-
-
-rule write_report:
-    input:
         evaluations=table_evaluations,
         images=table_images,
         data=PREPARED,

@@ -1,10 +1,5 @@
 rule tables:
     input:
-        f"{TABLES}/all.csv",
-
-
-rule table:
-    input:
         evaluations=table_evaluations,
         images=table_images,
     output:
@@ -38,11 +33,6 @@ rule table:
 
 
 rule transfer_matrix:
-    input:
-        expand(f"{TABLES}/transfer_{{task}}.csv", task=CONFIG.tasks),
-
-
-rule transfer:
     input:
         matrix_evaluations,
     output:
