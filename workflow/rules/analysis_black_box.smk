@@ -3,7 +3,7 @@
 BLACK_BOX = f"{ANALYSES}/black_box"
 
 
-if shown_to_black_box() and (hidden_recognizer() or not is_hidden_recognizer()):
+if shown_to_black_box() and (hidden_recognizer() or OWN_BOX):
     ANALYSIS += [f"{BLACK_BOX}/agreement.md"]
 
 
@@ -12,11 +12,7 @@ rule black_box:
         data=PREPARED,
         plain=[f"{plain}/processor.safetensors" for plain, _ in shown_to_black_box()],
         aware=[f"{aware}/processor.safetensors" for _, aware in shown_to_black_box()],
-        recognizer=(
-            recognizer_file(hidden_recognizer())
-            if is_hidden_recognizer() and hidden_recognizer()
-            else []
-        ),
+        recognizer=hidden_recognizer(),
     output:
         answers=f"{BLACK_BOX}/answers.csv",
         table=f"{BLACK_BOX}/agreement.csv",

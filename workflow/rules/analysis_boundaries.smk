@@ -12,8 +12,12 @@ if surveyed(CONFIG.seeds) and len(CONFIG.recognizers) > 1:
 rule boundaries:
     input:
         data=PREPARED,
-        plain=surveyed_plain,
-        aware=surveyed_aware,
+        plain=lambda wildcards: f"{plain_processor(wildcards.task, CONFIG.seeds[0])}/processor.safetensors",
+        aware=lambda wildcards: (
+            f"{PROCESSOR}/processor.safetensors".format(
+                objective="ra", seed=CONFIG.seeds[0], **wildcards
+            )
+        ),
         recognizers=[recognizer_file(arch) for arch in CONFIG.recognizers],
         files=user_files(CONFIG.recognizers),
     output:
@@ -28,7 +32,7 @@ rule boundaries:
         **ANALYSING,
     params:
         data=subpath(input.data, parent=True),
-        survey=survey_flags(),
+        survey=flags(without(CONFIG.analysis["boundaries"], "tasks", "training")),
         threads=THREADS,
         save=subpath(output.pairs, parent=True),
     message:

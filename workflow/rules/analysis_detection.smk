@@ -45,7 +45,7 @@ rule train_detector:
         **TRAINING,
     params:
         tree=subpath(input[0], ancestor=4),
-        settings=fixed(detector_flags()),
+        settings=fixed(DETECTOR_FLAGS),
         arithmetic=ARITHMETIC,
         save=subpath(output.model, parent=True),
     message:
@@ -74,7 +74,10 @@ rule train_through_detector:
     params:
         tree=subpath(input[0], ancestor=4),
         task=task_flags,
-        settings=fixed(through_detector_flags()),
+        networks=fixed(processor_flags(CONFIG.processor)),
+        settings=fixed(
+            flags({"sets": DETECTION_SETTINGS["train"], **DETECTION_SETTINGS["schedule"]})
+        ),
         arithmetic=ARITHMETIC,
         save=subpath(output.processor, parent=True),
     message:
@@ -82,7 +85,7 @@ rule train_through_detector:
     shell:
         "ra train-through-detector --data {params.tree:q} --detector {input.detector:q}"
         " --task {wildcards.task} {params.task} --mode {wildcards.mode} --l {wildcards.l}"
-        " {params.settings} --seed {wildcards.seed} {params.arithmetic} {resources.machine}"
+        " {params.networks} {params.settings} --seed {wildcards.seed} {params.arithmetic} {resources.machine}"
         " {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
 
 

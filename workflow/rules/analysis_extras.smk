@@ -13,7 +13,7 @@ use rule train as train_other_processor with:
     benchmark:
         f"{OTHER_PROCESSOR}/train.benchmark.tsv"
     params:
-        networks=other_processor_flags,
+        networks=lambda wildcards: processor_flags(EXTRAS["processors"][wildcards.task]),
 
 
 use rule evaluate as evaluate_other_processor with:
@@ -41,8 +41,10 @@ use rule train_recognizer as fine_tune with:
     benchmark:
         f"{FINE_TUNED}/{{arch}}/train.benchmark.tsv"
     params:
-        models=fine_tuned_models,
-        schedule=fine_tune_flags,
+        models=lambda wildcards, input: flags(
+            {"fine_tune": input.recognizer, "model_sr": input.processor}
+        ),
+        schedule=lambda wildcards: flags({**EXTRAS["fine_tune"], "seed": wildcards.seed}),
 
 
 use rule evaluate as evaluate_fine_tuned with:

@@ -6,6 +6,7 @@ CATEGORIES = f"{DATASET}/categories"
 HALF = f"{CATEGORIES}/{{half}}"
 HALF_DATA = f"{HALF}/data/dataset.json"
 HALF_RECOGNIZER = f"{HALF}/recognizers/{{arch}}"
+HALF_RECOGNIZERS = [f"{HALF_RECOGNIZER}/recognizer.safetensors"]
 HALF_PROCESSOR = f"{HALF}/{BELOW}"
 HALF_EVALUATED = f"{HALF_PROCESSOR}/on_{{other}}"
 # Trained here, which a user's own recognizer (a finished program or weights) cannot be.
@@ -37,6 +38,8 @@ DETECTION_TREE = (
 )
 DETECTOR = f"{DETECTION_DATA}/detector"
 THROUGH_DETECTOR = f"{DETECTION_DATA}/{{task}}/{{mode}}/l{{l}}/detector/seed{{seed}}"
+BOX = CONFIG.analysis["black_box"]
+OWN_BOX = BOX["command"] or BOX["url"]
 COMPARABLE = {"plain", "ra"} <= set(CONFIG.objectives)
 
 
@@ -73,10 +76,6 @@ def aware(task, seed, arch):
     return PROCESSOR.format(objective="ra", task=task, l=l, arch=arch, seed=seed)
 
 
-def half_recognizer(wildcards):
-    return [f"{HALF_RECOGNIZER}/recognizer.safetensors" for _ in training_names(wildcards)]
-
-
 def half_schedule(wildcards):
     changes = CONFIG.analysis["categories"]["schedule"]
     return flags({**CONFIG.recognizer_schedules[wildcards.arch], **changes})
@@ -106,18 +105,6 @@ def sweep_evaluations(wildcards):
         for one in processors(swept, CONFIG.train_recognizers[:1])
         if one["task"] == task
     ]
-
-
-def other_processor_flags(wildcards):
-    return processor_flags(EXTRAS["processors"][wildcards.task])
-
-
-def fine_tune_flags(wildcards):
-    return flags({**EXTRAS["fine_tune"], "seed": wildcards.seed})
-
-
-def fine_tuned_models(wildcards, input):
-    return flags({"fine_tune": input.recognizer, "model_sr": input.processor})
 
 
 def extras_rows(wildcards):
@@ -172,20 +159,6 @@ def surveyed(seeds):
     ]
 
 
-def surveyed_plain(wildcards):
-    return f"{plain_processor(wildcards.task, CONFIG.seeds[0])}/processor.safetensors"
-
-
-def surveyed_aware(wildcards):
-    place = PROCESSOR.format(objective="ra", seed=CONFIG.seeds[0], **wildcards)
-    return f"{place}/processor.safetensors"
-
-
-def survey_flags():
-    settings = CONFIG.analysis["boundaries"].items()
-    return flags({k: v for k, v in settings if k not in ("tasks", "training")})
-
-
 def evaluations_of_surveyed(wildcards):
     """The accuracies whose difference is the transfer gain, of every seed."""
     aware = [PROCESSOR.format(objective="ra", **p) for p in surveyed(CONFIG.seeds)]
@@ -194,16 +167,12 @@ def evaluations_of_surveyed(wildcards):
 
 
 def hidden_recognizer():
-    """The recognizer behind the default black box: one that trains no processor; None if all do."""
-    named = CONFIG.analysis["black_box"]["recognizer"]
+    """The file of the recognizer behind the default black box, one that trains no processor; []
+    where the user gives a black box or every recognizer trains."""
     used = {*CONFIG.train_recognizers, *CONFIG.own_recognizers}
     free = [arch for arch in CONFIG.evaluate_recognizers if arch not in used]
-    return named or (free or [None])[-1]
-
-
-def is_hidden_recognizer():
-    settings = CONFIG.analysis["black_box"]
-    return not (settings["command"] or settings["url"])
+    chosen = BOX["recognizer"] or next(reversed(free), None)
+    return recognizer_file(chosen) if chosen and not OWN_BOX else []
 
 
 def shown_to_black_box():
@@ -218,16 +187,13 @@ def shown_to_black_box():
 
 
 def black_box_flags(wildcards):
-    settings = CONFIG.analysis["black_box"]
-    return flags(
-        {k: v for k, v in settings.items() if k not in ("tasks", "recognizer", "command")}
-        | {"command": settings["command"] and shlex.join(map(str, settings["command"]))}
-    )
+    command = BOX["command"] and shlex.join(map(str, BOX["command"]))
+    return flags({**without(BOX, "tasks", "recognizer"), "command": command})
 
 
 def black_box_program(wildcards, input):
     """The command around the hidden recognizer, where the user gives no black box."""
-    if not is_hidden_recognizer():
+    if OWN_BOX:
         return ""
     words = ["ra", "predict-label", *shlex.split(THREADS), "--device", CONFIG.runtime["device"]]
     return flags({"command": shlex.join([*words, "--recognizer", input.recognizer, "{files}"])})
@@ -239,15 +205,11 @@ def detection_sets(key):
     return [f"{DETECTION_TREE}/{one.parent}/ImageSets/Main/{one.name}.txt" for one in sets]
 
 
-def detector_flags():
-    renamed = {"sets": DETECTION_SETTINGS["train"], "arch": DETECTION_SETTINGS["detector"]}
-    same = chosen(DETECTION_SETTINGS, "name", "weights", "side")
-    return flags({**renamed, **same, **DETECTION_SETTINGS["detector_schedule"]})
-
-
-def through_detector_flags():
-    settings = {"sets": DETECTION_SETTINGS["train"], **DETECTION_SETTINGS["schedule"]}
-    return f"{processor_flags(CONFIG.processor)} {flags(settings)}"
+DETECTOR_FLAGS = flags(
+    {"sets": DETECTION_SETTINGS["train"], "arch": DETECTION_SETTINGS["detector"]}
+    | chosen(DETECTION_SETTINGS, "name", "weights", "side")
+    | DETECTION_SETTINGS["detector_schedule"]
+)
 
 
 def through_detector(task, seed):

@@ -1,7 +1,10 @@
 rule evaluate:
     input:
         **evaluation_inputs(
-            processor=f"{PROCESSOR}/processor.safetensors", transformer=transformer_of
+            processor=f"{PROCESSOR}/processor.safetensors",
+            transformer=lambda wildcards: (
+                [f"{PROCESSOR}/transformer.safetensors"] * with_transformer(wildcards.objective)
+            ),
         ),
     output:
         **evaluation_outputs(PROCESSOR, "{task}", "{objective}", "{l}", "{arch}"),

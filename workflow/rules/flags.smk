@@ -20,6 +20,10 @@ def chosen(settings, *keys):
     return {key: settings[key] for key in keys}
 
 
+def without(settings, *keys):
+    return {key: value for key, value in settings.items() if key not in keys}
+
+
 def fixed(text):
     """A parameter that Snakemake takes as it is; in others braces are wildcards."""
     return lambda wildcards: text

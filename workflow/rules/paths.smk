@@ -94,21 +94,6 @@ def training_names(wildcards):
     return [] if wildcards.arch == NO_RECOGNIZER else wildcards.arch.split("+")
 
 
-def training_recognizer(wildcards):
-    return [recognizer_file(name) for name in training_names(wildcards)]
-
-
-def training_files(wildcards):
-    return user_files(training_names(wildcards))
-
-
-def transformer_of(wildcards):
-    """The transformer that was trained with a processor."""
-    if with_transformer(wildcards.objective):
-        return f"{PROCESSOR}/transformer.safetensors"
-    return []
-
-
 def evaluation_inputs(**models):
     return dict(
         data=PREPARED,

@@ -1,10 +1,10 @@
 rule train:
     input:
         data=PREPARED,
-        recognizer=training_recognizer,
+        recognizer=lambda wildcards: [recognizer_file(r) for r in training_names(wildcards)],
         weights=FIRST_WEIGHTS,
         plugins=PLUGIN_FILES,
-        files=training_files,
+        files=lambda wildcards: user_files(training_names(wildcards)),
     output:
         processor=f"{PROCESSOR}/processor.safetensors",
         history=f"{PROCESSOR}/training.csv",
