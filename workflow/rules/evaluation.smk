@@ -1,10 +1,7 @@
 rule evaluate:
     input:
         **evaluation_inputs(
-            processor=f"{PROCESSOR}/processor.safetensors",
-            transformer=lambda wildcards: (
-                [f"{PROCESSOR}/transformer.safetensors"] * with_transformer(wildcards.objective)
-            ),
+            processor=f"{PROCESSOR}/processor.safetensors", transformer=transformer_of
         ),
     output:
         **evaluation_outputs(PROCESSOR, "{task}", "{objective}", "{l}", "{arch}"),

@@ -94,6 +94,11 @@ def training_names(wildcards):
     return [] if wildcards.arch == NO_RECOGNIZER else wildcards.arch.split("+")
 
 
+def transformer_of(wildcards):
+    """The transformer that was trained with a processor."""
+    return [f"{PROCESSOR}/transformer.safetensors"] * with_transformer(wildcards.objective)
+
+
 def evaluation_inputs(**models):
     return dict(
         data=PREPARED,
