@@ -25,7 +25,10 @@ from ra.settings.shared import (
 )
 
 Files = Annotated[tuple[Path, ...], Field(min_length=1)]
-MODEL = "processor.safetensors, the folder with it, or models:/NAME/VERSION of MLflow's registry"
+MODEL = (
+    "processor.safetensors, the folder with it, or models:/NAME/VERSION or "
+    "models:/DATASET@best-TASK of MLflow's registry"
+)
 RECOGNIZERS = "recognizer.safetensors or .yaml files, or names of pretrained classifiers"
 INIT = "file of the weights with which the processor's training begins (default: random weights)"
 WEIGHT = "lambda, the weight of the recognition loss"

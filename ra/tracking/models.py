@@ -40,9 +40,12 @@ def log_dataset(client, run: str, event: Mapping[str, Any]) -> None:
 def register(client, run: str, event: Mapping[str, Any]) -> None:
     """Store a processor (and its transformer) as a pyfunc model of the run and register it, once.
 
+    An event with an alias gives it to that version, which may be of an earlier run.
+
     Signature: uint8 images (N, h, w, 3) -> uint8 (N, h * scale, w * scale, 3).
     """
     files = [Path(path) for path in event["files"]]
+    alias = event.get("alias")
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
     try:
         client.create_registered_model(event["name"], description=event["description"])
@@ -50,14 +53,19 @@ def register(client, run: str, event: Mapping[str, Any]) -> None:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     for known in client.search_model_versions(f"name = '{event['name']}'"):
-        if known.run_id == run and known.tags.get("ra.digest") == digest:
-            return  # a delivery that is repeated
-    with tempfile.TemporaryDirectory() as folder:
-        model = Path(folder) / "model"
-        _save(model, files)
-        client.log_artifacts(run, str(model), "model")
-    tags = {**event["tags"], "ra.digest": digest}
-    client.create_model_version(event["name"], f"runs:/{run}/model", run, tags=tags)
+        if (alias or known.run_id == run) and known.tags.get("ra.digest") == digest:
+            break  # a delivery that is repeated, or the best is that of before
+    else:
+        place = alias or "model"  # a run may have the best of several tasks
+        with tempfile.TemporaryDirectory() as folder:
+            model = Path(folder) / "model"
+            _save(model, files)
+            client.log_artifacts(run, str(model), place)
+        tags = {**event["tags"], "ra.digest": digest}
+        source = f"runs:/{run}/{place}"
+        known = client.create_model_version(event["name"], source, run, tags=tags)
+    if alias:
+        client.set_registered_model_alias(event["name"], alias, known.version)
 
 
 def _save(model: Path, files: list[Path]) -> None:

@@ -54,7 +54,7 @@ def start_run(
 
     Args:
         name: for people: "sr ra l=0.001 resnet18 seed0".
-        kind: "train", "train-recognizer" or "evaluate".
+        kind: "train", "train-recognizer", "evaluate" or "table".
         params: logged as MLflow parameters; a continued run keeps the values it has.
         tags: task, objective, lambda, recognizer, dataset and so on.
         uri: MLflow's tracking URI; None takes $MLFLOW_TRACKING_URI, and without it nothing is done.
@@ -130,10 +130,16 @@ class Run:
         """
         self._write("dataset", name=name, digest=digest, source=source, use=use, profile=profile)
 
-    def log_model(self, name: str, files: list[Path], description: str, tags: Mapping) -> None:
-        """Register a processor (and its transformer) as a new version of the model ``name``."""
-        paths = [str(Path(path).absolute()) for path in files]
-        self._write("model", name=name, files=paths, description=description, tags=_texts(tags))
+    def log_model(
+        self, name: str, files: list[Path], description: str, tags: Mapping, alias: str = ""
+    ) -> None:
+        """Register a processor (and its transformer) as a new version of the model ``name``.
+
+        With ``alias``, the version is new only where the model has none with these files.
+        """
+        content = {"name": name, "files": [str(Path(path).absolute()) for path in files]}
+        content |= {"description": description, "tags": _texts(tags), "alias": alias}
+        self._write("model", **content)
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Record texts; a tag that is there is replaced."""
@@ -179,7 +185,7 @@ def download_model(uri: str) -> Path:
     """The folder with processor.safetensors of a model in MLflow's registry or of a run.
 
     Args:
-        uri: ``models:/NAME/VERSION``, or ``runs:/ID/model``; of the store at
+        uri: ``models:/NAME/VERSION``, ``models:/NAME@ALIAS`` or ``runs:/ID/model``; of the store at
             $MLFLOW_TRACKING_URI, by default results/mlflow.db.
     """
     store = os.environ.get("MLFLOW_TRACKING_URI") or default_uri("results")

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from browser import chromium, needs_browser
-from helpers import ROOT
+from helpers import ROOT, write_evaluation
 from mlflow_server import mlflow_server
 from PIL import Image
 
@@ -160,6 +160,41 @@ def test_a_delivery_that_is_repeated_makes_no_second_version(client, store, runs
     event = {"name": MODEL, "files": files, "description": "a processor", "tags": {}}
     register(client, run, event)
     assert len(client.search_model_versions(f"name = '{MODEL}'")) == 1
+
+
+def test_the_best_processor_of_a_task_has_an_alias(client, store, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store[0])
+    monkeypatch.setattr(tracking, "_start_deliverer", lambda *_: None)
+
+    def best(**accuracies) -> str:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        paths = [
+            write_evaluation(folder / name, name, {"r50": "01"}, evaluation_r="r50", value=value)
+            for name, value in accuracies.items()
+        ]
+        seen = {"evaluation_r": "r18", "value": 99}  # by the recognizer that trained it
+        paths.append(write_evaluation(folder / "seen", "ra", {"r18": "01"}, seed=1, **seen))
+        for number, path in enumerate(paths):
+            torch.manual_seed(number)
+            network = build_processor("SRResNet", scale=4, channels=4, blocks=1)
+            save_model(path.with_name("processor.safetensors"), network, {"kind": "processor"})
+        if (folder / "ra_transformer").exists():
+            (folder / "ra_transformer/transformer.safetensors").touch()
+        words = ["--save-dir", folder / "tables", "--evaluations", *paths]
+        assert main(["table", *map(str, words)]) == 0
+        assert tracking.deliver(store[0]) == 0
+        model = tracking.download_model("models:/d@best-sr") / "processor.safetensors"
+        found = [p for p in paths if p.with_name(model.name).read_bytes() == model.read_bytes()]
+        return found[0].parent.name
+
+    assert best(plain=50, ra=60, ra_transformer=90) == "ra"
+    assert best(plain=70, ra=60) == "plain"
+    assert best(plain=50, ra=60) == "ra"
+    versions = client.search_model_versions("name = 'd'")
+    assert len(versions) == 2 and {version.tags["accuracy"] for version in versions} == {
+        "60.00",
+        "70.00",
+    }
 
 
 def test_a_model_that_is_not_there_is_one_line(store, tmp_path, monkeypatch, capsys):

@@ -132,7 +132,7 @@ def runs(tiny):
 def test_every_job_is_a_finished_run_of_one_dag(runs):
     _, by_name = runs
     kinds = pd.Series([run.data.tags["ra.kind"] for run in by_name.values()]).value_counts()
-    assert kinds.to_dict() == {"train-recognizer": 1, "train": 3, "evaluate": 4}
+    assert kinds.to_dict() == {"train-recognizer": 1, "train": 3, "evaluate": 4, "table": 1}
     assert {run.info.status for run in by_name.values()} == {"FINISHED"}
     assert len({run.data.tags["ra.dag"] for run in by_name.values()}) == 1
 
