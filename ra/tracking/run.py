@@ -137,9 +137,9 @@ class Run:
 
         With ``alias``, the version is new only where the model has none with these files.
         """
-        content = {"name": name, "files": [str(Path(path).absolute()) for path in files]}
-        content |= {"description": description, "tags": _texts(tags), "alias": alias}
-        self._write("model", **content)
+        paths = [str(Path(path).absolute()) for path in files]
+        about = {"description": description, "tags": _texts(tags), "alias": alias}
+        self._write("model", name=name, files=paths, **about)
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Record texts; a tag that is there is replaced."""
