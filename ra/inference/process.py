@@ -12,7 +12,6 @@ a pixel depends on more than that, tiles overlap and one fades into the other.
 
 from __future__ import annotations
 
-import copy
 import math
 import sys
 from collections.abc import Callable
@@ -29,12 +28,11 @@ from ra.data.degradations import no_processing
 from ra.data.images import to_rgb
 from ra.errors import UserError
 from ra.inference.deep import Deep
+from ra.inference.tiles import GRID, fade_in, receptive_reach
 from ra.models.checkpoints import load_processor
 from ra.runtime.devices import placed
 
 TILES = {"cpu": 512, "cuda": 1024}  # side of a tile in input pixels, without its border
-GRID = 16  # tiles start at multiples of it, so that strides of up to 16 px stay aligned
-PROBES = (4, 16, 64)  # lengths of the strips that measure the receptive field, in grids
 WIDEST = 256  # border in pixels; for networks that see further it only costs time
 LUMA = np.array([0.299, 0.587, 0.114])  # as Pillow turns RGB into grey
 OnTile = Callable[[int, int], None]  # called with (tiles done, tiles in all)
@@ -132,9 +130,9 @@ class Processor:
             read = image[y0 - above : y1 + margin, x0 - before : x1 + margin]
             done = self._at_once(read)[above * s :, before * s :]
             done = done[: (y1 - y0) * s, : (x1 - x0) * s]
-            _fade_in(band[:, x0 * s : x1 * s].swapaxes(0, 1), done.swapaxes(0, 1), left - x0, s)
+            fade_in(band[:, x0 * s : x1 * s].swapaxes(0, 1), done.swapaxes(0, 1), left - x0, s)
             if left + tile >= width:
-                _fade_in(result[y0 * s : y1 * s], band, top - y0, s)
+                fade_in(result[y0 * s : y1 * s], band, top - y0, s)
             if on_tile:
                 on_tile(number, len(corners))
         return result
@@ -195,14 +193,6 @@ class Processor:
         return True
 
 
-def _fade_in(place: np.ndarray, part: np.ndarray, overlap: int, scale: int) -> None:
-    """Write ``part`` over ``place``, faded in over twice ``overlap`` * scale rows."""
-    ramp = 2 * overlap * scale
-    share = np.linspace(0, 1, ramp, dtype=np.float32)[: len(part), None, None]
-    place[:ramp] = np.rint(place[:ramp] * (1 - share) + part[:ramp] * share)
-    place[ramp:] = part[ramp:]
-
-
 def to_tensor(pixels: np.ndarray) -> Tensor:
     """(h, w, channels) -> (1, channels, h, w) of the same type; a copy."""
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
@@ -217,33 +207,6 @@ def to_integers(image: Tensor, white: int) -> np.ndarray:
 def to_bytes(image: Tensor) -> np.ndarray:
     """(1, 3, h, w) in [0, 1] -> uint8 (h, w, 3)."""
     return to_integers(image, 255)
-
-
-@torch.inference_mode()
-def receptive_reach(network: nn.Module, grid: int = GRID) -> int | None:
-    """How many pixels beyond a block of grid x grid its input has an effect; None if unbounded.
-
-    Measured, so that it holds for any architecture: the block is not a number, and neither is then
-    whatever depends on it, with any weights.
-    """
-    probe = copy.deepcopy(network).cpu().double().eval()
-    reaches = [_reach_along(probe, axis, grid) for axis in (2, 3)]
-    return None if None in reaches else max(reaches)
-
-
-def _reach_along(probe: nn.Module, axis: int, grid: int) -> int | None:
-    for length in (grid * count for count in PROBES):
-        shape = [1, 3, grid, grid]
-        shape[axis], middle = length, length // 2
-        strip = torch.full(shape, 0.5, dtype=torch.float64)
-        strip.narrow(axis, middle, grid).fill_(torch.nan)
-        output = probe(strip).isnan()[0].any(0).any(3 - axis)
-        scale = len(output) // length
-        used = output.nonzero().flatten() // scale
-        first, last = int(used[0]), int(used[-1])
-        if first > 0 and last < length - 1:
-            return max(middle - first, last - (middle + grid - 1), 0)
-    return None
 
 
 def result_mode(image: Image.Image | Deep) -> str:

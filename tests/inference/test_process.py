@@ -9,7 +9,8 @@ from torch import nn
 from ra.data.images import BadImage
 from ra.errors import UserError
 from ra.inference.deep import Deep
-from ra.inference.process import Processor, load, receptive_reach
+from ra.inference.process import Processor, load
+from ra.inference.tiles import receptive_reach
 from ra.models.checkpoints import save_model
 from ra.models.processors import PROCESSORS, build_processor
 
