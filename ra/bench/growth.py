@@ -34,7 +34,8 @@ def compare(options: Options) -> list[dict[str, object]]:
     work, task = _smallest(options), options.task
     mode = next((name for name in options.objectives if name != "plain"), "plain")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ra.bench.growth"])
+    # Evaluation imports torchmetrics late; each of the processes below would do so again.
+    context.set_forkserver_preload(["ra.bench.growth", "torchmetrics.functional.image"])
     rows = []
     for what, measure in (
         ("images, prepare", partial(_prepare, options, work)),

@@ -87,7 +87,8 @@ def test_processors_get_the_images_as_they_are(corrupted, tmp_path, monkeypatch,
         type(network), "forward", lambda self, x: seen.append(x) or x.repeat_interleave(
             scale, 2).repeat_interleave(scale, 3)
     )  # fmt: skip
-    header = {"kind": "processor", "task": task, "objective": "plain", "seed": 0}
+    header = {"kind": "processor", "task": task, "objective": "plain", "lambda": 0.0}
+    header |= {"recognizer": "none", "seed": 0}
     save_model(tmp_path / "p.safetensors", network, header)
     words = ["evaluate", "--data", data, "--recognizers", r, "--threads", 1, "--device", "cpu"]
     assert call(*words, "--model-sr", tmp_path / "p.safetensors", "--save-dir", tmp_path) == 0
