@@ -16,11 +16,6 @@ torch.set_num_threads(1)
 SLOW = ("bench", "published", "reliability", "workflow")  # folders whose tests start many processes
 
 
-def pytest_xdist_auto_num_workers(config):
-    """One more than there are cores: a quarter of the time a test waits for its processes."""
-    return min(4, len(os.sched_getaffinity(0)) + 1)
-
-
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.relative_to(ROOT / "tests").parts[0] in SLOW:
