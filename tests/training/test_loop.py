@@ -248,7 +248,7 @@ def test_a_signal_saves_the_state_and_ends_with_its_code(prepared, tmp_path, num
 def test_a_killed_command_goes_on_where_it_was(prepared, tmp_path):
     """The same command line, SIGTERM in between: one line, code 143, the same model."""
     command = [sys.executable, "-m", "ra", "train", "--data", str(prepared), "--task", "dn"]
-    command += ["--l", "0", "--channels", "4", "--blocks", "1", "--epochs", "400"]
+    command += ["--l", "0", "--channels", "4", "--blocks", "1", "--epochs", "100"]
     command += ["--device", "cpu", "--threads", "1", "--checkpoint-seconds", "0"]
 
     def start(name):
