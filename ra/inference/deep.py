@@ -16,7 +16,7 @@ from ra.errors import first_line
 from ra.files import atomic, escaped
 
 SUFFIXES = (".png", ".tif", ".tiff")  # of files that hold 16 bits
-ORIENTATION = 274  # TIFF tag
+BITS, ORIENTATION = 258, 274  # TIFF tags: bits of a sample, rotation
 
 
 class Deep(NamedTuple):
@@ -62,14 +62,12 @@ def deepened(path: Path, image: Image.Image) -> Deep | Image.Image:
     if image.mode.startswith("I;16") and image.format in ("PNG", "TIFF"):
         return Deep(np.asarray(image, np.uint16)[..., None], profile)
     try:
-        if image.format == "PNG" and path.open("rb").read(25)[24] == 16:
+        if image.format == "PNG" and _png_bits(path) == 16:
             from torchvision.io import ImageReadMode, decode_image
 
             options: Any = {"mode": ImageReadMode.UNCHANGED, "apply_exif_orientation": True}
             return Deep(decode_image(str(path), **options).permute(1, 2, 0).numpy(), profile)
-        if (
-            isinstance(image, TiffImageFile) and image.tag_v2.get(258, (8,))[0] == 16
-        ):  # bits of a sample
+        if isinstance(image, TiffImageFile) and image.tag_v2.get(BITS, (8,))[0] == 16:
             import tifffile
 
             with tifffile.TiffFile(path) as file:
@@ -82,6 +80,11 @@ def deepened(path: Path, image: Image.Image) -> Deep | Image.Image:
         said = f"{escaped(path)}: processed with 8 bits; its 16 cannot be read"
         print(f"{said} ({first_line(error)}); save it as PNG", file=sys.stderr)
     return image
+
+
+def _png_bits(path: Path) -> int:
+    with path.open("rb") as file:
+        return file.read(25)[24]
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
