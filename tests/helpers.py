@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -16,6 +17,16 @@ from PIL import Image
 import ra.data.prepare as cache
 
 ROOT = Path(__file__).parents[1]
+
+
+def load_tool(name: str):
+    """The module tools/NAME.py; it finds its neighbours, as when it is run."""
+    spec = importlib.util.spec_from_file_location(f"tool_{name}", ROOT / f"tools/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "tools"))
+        spec.loader.exec_module(module)
+    return module
 
 
 def write_images(root: Path, classes=("a", "b", "c"), train=8, val=4, size=(24, 20)) -> Path:

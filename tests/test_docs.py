@@ -1,8 +1,6 @@
 """The documentation keeps its word: examples run, commands parse, references are up to date."""
 
-import importlib.util
 import re
-import runpy
 import shlex
 import shutil
 import subprocess
@@ -11,7 +9,7 @@ import sys
 import pytest
 import torch
 import yaml
-from helpers import ROOT
+from helpers import ROOT, load_tool
 from PIL import Image
 
 from ra.cli.parser import parse
@@ -158,10 +156,7 @@ def test_the_files_of_extend_fit_together(tmp_path):
 
 @pytest.fixture(scope="module")
 def generate():
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "tools/generate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("generate")
 
 
 STALE = """
@@ -188,8 +183,8 @@ def test_every_setting_of_the_experiment_is_in_the_reference(generate):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_pasted_tables_are_of_this_code_and_config(page):
-    paste = runpy.run_path(str(ROOT / "tools/paste.py"))
-    stale = paste["stale"](page.read_text(), paste["digest"]())
+    paste = load_tool("paste")
+    stale = paste.stale(page.read_text(), paste.digest())
     assert not stale, (
         f"{page.name}: other code or another config.yaml made the tables {', '.join(stale)}; run "
         "snakemake --cores 2 tables analysis, python tools/paste.py, and read the text around them"

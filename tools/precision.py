@@ -1,10 +1,10 @@
-"""Are tables of P's trained in bf16 within the intervals of those trained in fp32?
+"""Are tables of processors trained in bf16 within the intervals of those trained in fp32?
 
     python tools/precision.py FP32 BF16
 
-Both are folders of one data set's results (results/embedded) that hold the same P's, of several
-seeds. Prints, per task and figure, the means over seeds, the 95 % interval of fp32's (Student's,
-over seeds), whether bf16's mean is inside, and the paired difference.
+Both are folders of one data set's results (results/embedded) that hold the same processors, of
+several seeds. Prints, per task and figure, the means over seeds, the 95 % interval of fp32's
+(Student's, over seeds), whether bf16's mean is inside, and the paired difference.
 """
 
 import sys

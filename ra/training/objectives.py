@@ -192,7 +192,7 @@ class UnsupervisedRecognitionAware(RecognitionAware):
 
 @OBJECTIVES.register("ra_pseudo")
 class PseudoLabelled(UnsupervisedRecognitionAware):
-    """``ra`` with R's own answer to the clean image for a label; not in the paper."""
+    """``ra`` with the recognizer's own answer to the clean image as label; not in the paper."""
 
     title = "RA with Pseudo-labels"
     default_weight = RecognitionAware.default_weight

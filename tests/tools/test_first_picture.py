@@ -1,13 +1,12 @@
 """The README's picture: gains and losses in their proportion, chosen by a rule, from csv files."""
 
-import importlib.util
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from helpers import ROOT
+from helpers import ROOT, load_tool
 from PIL import Image
 
 from ra.errors import UserError
@@ -19,10 +18,7 @@ COLUMNS = ("prediction", "top1", "recognition_loss")
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("first_picture", ROOT / "tools/first_picture.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("first_picture")
 
 
 def answers(labels, predictions, shares):

@@ -1,10 +1,9 @@
 """Tables are pasted with the digest of what made them, and a page with old ones is named."""
 
-import importlib.util
 import shutil
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, load_tool
 
 PAGE = "# Page\n<!-- table sr -->\n\nold\n<!-- end -->\ntext\n<!-- table two 2 -->\n<!-- end -->\n"
 STAMP = "0123456789ab"
@@ -12,10 +11,7 @@ STAMP = "0123456789ab"
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("paste", ROOT / "tools/paste.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("paste")
 
 
 @pytest.fixture

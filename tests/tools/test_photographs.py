@@ -1,11 +1,9 @@
 """Whole photographs: the figures are those of the pixels, and the picture has its rows."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 import yaml
-from helpers import ROOT
+from helpers import ROOT, load_tool
 from PIL import Image
 
 from ra.data.embedded import PHOTOGRAPHS
@@ -16,10 +14,7 @@ from ra.models.processors import build_processor
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("photographs", ROOT / "tools/photographs.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("photographs")
 
 
 def test_unseen_photographs_gave_no_tile(tool):
