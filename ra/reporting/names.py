@@ -13,7 +13,8 @@ from importlib.resources import files
 
 import pandas as pd
 
-NO_PROCESSING, PLAIN, RA = "no_processing", "plain", "ra"
+CLEAN, NO_PROCESSING, PLAIN, RA = "clean", "no_processing", "plain", "ra"
+UNTRAINED = {CLEAN: "Clean Images", NO_PROCESSING: "No Processing"}
 
 
 def task_title(name: str) -> str:
@@ -28,22 +29,22 @@ def p_model_title(name: str) -> str:
     from ra.training.objectives import OBJECTIVES
 
     objective, _, file = name.partition(":")
-    title = "No Processing" if name == NO_PROCESSING else OBJECTIVES.title(objective)
+    title = UNTRAINED.get(name) or OBJECTIVES.title(objective)
     return f"{title}: {file}" if file else title
 
 
 def p_model_order(name: str) -> tuple[int, str]:
-    """Sorts processors: no processing, then objectives as registered, then unknown names."""
+    """Sorts processors: clean, no processing, then objectives as registered, then unknown names."""
     from ra.training.objectives import OBJECTIVES
 
-    known = [NO_PROCESSING, *OBJECTIVES]
+    known = [*UNTRAINED, *OBJECTIVES]
     objective = name.partition(":")[0]
     return (known.index(objective) if objective in known else len(known), name)
 
 
 def aware(p_models: Iterable[str]) -> str:
     """The recognition-aware objective to show beside plain: ``ra`` where it is one of them."""
-    others = sorted(set(p_models) - {NO_PROCESSING, PLAIN}, key=p_model_order)
+    others = sorted(set(p_models) - {*UNTRAINED, PLAIN}, key=p_model_order)
     return others[0] if others else RA
 
 

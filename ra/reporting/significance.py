@@ -13,7 +13,7 @@ from ra.errors import UserError
 from ra.evaluation.statistics import compare, compare_clusters, holm, over_seeds
 from ra.files import write_csv, write_text
 from ra.reporting import names
-from ra.reporting.names import NO_PROCESSING, PLAIN
+from ra.reporting.names import PLAIN, UNTRAINED
 from ra.reporting.tables import IDENTITY, read_evaluations, to_latex, write_markdown
 
 P_MODEL = ["task", "p_model", "lambda", "training_r"]
@@ -80,8 +80,8 @@ def significance(evaluations: Sequence[Path], clusters: str = "none") -> pd.Data
         Columns task, p_model, lambda, training_r, seed, evaluation_r, difference (percentage
         points of top-1), low, high, p, n (images), p_holm (adjusted over the rows of one seed);
         with ``clusters`` "folder" the same again over folders, as low_folder and so on.
-        Where there are several seeds, rows with seed "all" hold their mean, its t interval and
-        the p of a t test over seeds.
+        Where there are several seeds, the first rows, with seed "all", hold their mean, its t
+        interval and the p of a t test over seeds.
     """
     read_evaluations(evaluations)  # refuses two results for one identity
     identities = {path: read_identity(path) for path in evaluations}
@@ -92,7 +92,7 @@ def significance(evaluations: Sequence[Path], clusters: str = "none") -> pd.Data
         against = {"task": own["task"], "seed": own["seed"], "p_model": PLAIN}
         named = {name: own[name] for name in (*P_MODEL, "seed")}
         for other, identity in identities.items():
-            if own["p_model"] in (PLAIN, NO_PROCESSING) or not against.items() <= identity.items():
+            if own["p_model"] in (PLAIN, *UNTRAINED) or not against.items() <= identity.items():
                 continue
             found = compare_answers(answers(path), answers(other), what, clusters)
             rows += [{**named, "evaluation_r": r, **result} for r, result in found.items()]
@@ -100,7 +100,7 @@ def significance(evaluations: Sequence[Path], clusters: str = "none") -> pd.Data
     if clusters == "folder":
         columns += ["low_folder", "high_folder", "p_folder", "n_folder"]
     table = pd.DataFrame(rows, columns=columns)
-    table = pd.concat([table, *_means(table)], ignore_index=True)
+    table = pd.concat([*_means(table), table], ignore_index=True)
     for p in [name for name in ("p", "p_folder") if name in table]:
         families = table.groupby("seed", sort=False)[p]
         table[p.replace("p", "p_holm", 1)] = families.transform(holm) if rows else None

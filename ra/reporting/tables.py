@@ -13,7 +13,7 @@ from ra.errors import UserError
 from ra.files import write_csv, write_text
 from ra.registry import NO_RECOGNIZER
 from ra.reporting import names
-from ra.reporting.names import PLAIN
+from ra.reporting.names import CLEAN, PLAIN
 from ra.reporting.plots import write_heat_map
 
 FIRST = ("top1", "agreement")  # the share of images in the tables; a data set has one of them
@@ -25,7 +25,8 @@ def read_evaluations(paths: Sequence[Path]) -> pd.DataFrame:
     """All tidy rows of several ``evaluation.csv`` of one data set.
 
     UserError names a file that is none, and two files that disagree about the same processor
-    (such as two architectures), of which a table could only show the mean.
+    (such as two architectures), of which a table could only show the mean. Clean images belong to
+    no task: their rows are repeated for each, as the ceiling of its table.
     """
     frames = []
     for path in paths:
@@ -41,7 +42,10 @@ def read_evaluations(paths: Sequence[Path]) -> pd.DataFrame:
         frames.append(frame)
     tidy = pd.concat(frames, ignore_index=True)
     _check_unambiguous(tidy, np.repeat(list(map(str, paths)), list(map(len, frames))).tolist())
-    return tidy
+    clean, rest = tidy[tidy.p_model == CLEAN], tidy[tidy.p_model != CLEAN]
+    clean = clean[clean.evaluation_r != NO_RECOGNIZER]  # an image's quality against itself
+    ceilings = [clean.assign(task=task) for task in rest.task.unique()]
+    return pd.concat([*ceilings, rest], ignore_index=True) if ceilings else tidy
 
 
 def _check_unambiguous(tidy: pd.DataFrame, origin: Sequence[str]) -> None:
@@ -106,16 +110,16 @@ def paper_table(tidy: pd.DataFrame) -> pd.DataFrame:
 
 
 def transfer_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[str]) -> pd.DataFrame:
-    """Top-1 (%) of RA processing: rows training R, columns evaluation R; plain is the first row.
+    """Top-1 (%) of RA processing: rows training R, columns evaluation R; clean and plain first.
 
     Where a training R has several lambdas, each is a row. Source: paper section 4, transfer
     between architectures.
     """
-    shown = [PLAIN, names.aware(tidy.p_model)]
+    shown = [CLEAN, PLAIN, names.aware(tidy.p_model)]
     rows = tidy[(tidy.task == task) & tidy.metric.isin(FIRST) & tidy.p_model.isin(shown)]
-    labels = rows.training_r.map(names.recognizer_title).where(
-        rows.p_model != PLAIN, names.p_model_title(PLAIN)
-    )
+    without = rows.p_model.isin([CLEAN, PLAIN])
+    labels = rows.training_r.map(names.recognizer_title)
+    labels = labels.where(~without, rows.p_model.map(names.p_model_title))
     several = rows.groupby(["p_model", "training_r"])["lambda"].transform("nunique") > 1
     labels = labels.where(~several, labels + rows["lambda"].map(", lambda {:g}".format))
     table = _pivot(rows, labels, recognizers=recognizers)
@@ -174,7 +178,8 @@ def write_tables(
     recognizers = columns_of(tidy, recognizers)
     for task in tidy.task.unique():
         table = accuracy_table(tidy, task, recognizers)
-        _write(out / task, table, bounds(accuracy_table, tidy, task, recognizers))
+        limits = bounds(accuracy_table, tidy, task, recognizers)
+        _write(out / task, table, limits, trained=training_recognizers(tidy[tidy.task == task]))
     lowest = [names.measure_title(m) for m in MEASURES if not MEASURES.get(m).higher_is_better]
     if len(quality := quality_table(tidy)):
         limits = bounds(quality_table, tidy)
@@ -182,6 +187,12 @@ def write_tables(
     if paper:
         _write(out / "paper", paper_table(tidy).set_index("Task"), bold=False)
     write_csv(out / "all.csv", tidy)
+
+
+def training_recognizers(rows: pd.DataFrame) -> list[str]:
+    """Titles of the recognizers that trained every processor of ``rows`` that one trained."""
+    trained = {*rows.training_r} - {NO_RECOGNIZER}
+    return [*map(names.recognizer_title, trained.pop().split("+"))] if len(trained) == 1 else []
 
 
 def columns_of(tidy: pd.DataFrame, recognizers: Sequence[str]) -> list[str]:
@@ -204,9 +215,14 @@ def bounds(
     return low, high
 
 
-def _write(path: Path, table: pd.DataFrame, limits=None, decimals: int = 1, **latex) -> None:
-    """CSV, Markdown and LaTeX with the same, rounded numbers; ``limits`` in LaTeX only."""
+def _write(
+    path: Path, table: pd.DataFrame, limits=(), decimals: int = 1, trained=(), **latex
+) -> None:
+    """CSV, Markdown and LaTeX with the same, rounded numbers; ``limits`` in LaTeX only, the mark
+    of the columns ``trained`` in all but the CSV."""
     write_csv(path.with_suffix(".csv"), table.reset_index(), float_format=f"%.{decimals}f")
+    marked = {name: f"{name} (training R)" for name in trained}
+    table, *limits = (one.rename(columns=marked) for one in (table, *limits))
     write_markdown(table.reset_index(), path.with_suffix(".md"), floatfmt=f".{decimals}f")
     write_text(path.with_suffix(".tex"), to_latex(table, decimals, limits, **latex))
 
@@ -219,7 +235,7 @@ def write_markdown(table: pd.DataFrame, path: Path, **options: object) -> None:
 def to_latex(
     table: pd.DataFrame,
     decimals: int,
-    limits: tuple[pd.DataFrame, pd.DataFrame] | None = None,
+    limits: Sequence[pd.DataFrame] = (),
     bold: bool = True,
     lowest: Collection[str] = (),
 ) -> str:
@@ -228,8 +244,8 @@ def to_latex(
     Args:
         decimals: of every number.
         limits: (lower, upper) ends of the intervals, shaped as ``table``; set in small.
-        bold: set the best value of each column in bold, ties included; with two index levels the
-            best of each group of the first, and a rule between groups.
+        bold: set the best value of each column in bold, ties included, clean images apart; with
+            two index levels the best of each group of the first, and a rule between groups.
         lowest: columns whose best value is the lowest.
     """
 
@@ -240,7 +256,9 @@ def to_latex(
     groups = table.index.get_level_values(0) if levels > 1 else [""] * len(table)
     if bold:
         sign = pd.Series([-1 if name in lowest else 1 for name in table], table.columns)
-        best = texts((table * sign).groupby(groups).transform("max") * sign)
+        rivals = table * sign
+        rivals[table.index == names.UNTRAINED[CLEAN]] = -np.inf
+        best = texts(rivals.groupby(groups).transform("max") * sign)
         cells = cells.where(cells != best, r"\textbf{" + cells + "}")
     if limits:
         interval = r" {\scriptsize [" + texts(limits[0]) + ", " + texts(limits[1]) + "]}"

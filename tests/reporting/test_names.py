@@ -38,9 +38,10 @@ def test_no_two_networks_share_a_title():
 
 
 def test_rows_follow_the_registry_and_unknown_names_come_last():
-    names = ["mine", "perceptual", "ra_unsupervised", "no_processing", "ra", "plain"]
+    names = ["mine", "perceptual", "ra_unsupervised", "no_processing", "ra", "plain", "clean"]
     ordered = sorted(names, key=p_model_order)
-    assert ordered == ["no_processing", "plain", "ra", "ra_unsupervised", "perceptual", "mine"]
+    assert ordered[:4] == ["clean", "no_processing", "plain", "ra"]
+    assert ordered[4:] == ["ra_unsupervised", "perceptual", "mine"]
 
 
 def test_an_objective_of_ones_own_has_its_own_title_or_name():

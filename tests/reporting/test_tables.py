@@ -16,7 +16,7 @@ def row(task, p_model, r, metric, value, weight=0.0, training_r="resnet18", seed
         "task": task,
         "p_model": p_model,
         "lambda": weight,
-        "training_r": "none" if p_model in ("plain", "no_processing") else training_r,
+        "training_r": "none" if p_model in ("clean", "plain", "no_processing") else training_r,
         "seed": seed,
         "evaluation_r": r,
         "metric": metric,
@@ -45,6 +45,7 @@ def evaluations(tmp_path):
 
 
 def write(folder, tables):
+    folder.mkdir(exist_ok=True)
     paths = [folder / f"{number}.csv" for number in range(len(tables))]
     for path, rows in zip(paths, tables, strict=True):
         pd.DataFrame(rows).to_csv(path, index=False)
@@ -63,12 +64,43 @@ def test_the_papers_layout(evaluations, tmp_path):
     ]
 
 
+@pytest.fixture
+def clean(tmp_path):
+    """The evaluation of clean images, which belong to no task."""
+    answers = [row("none", "clean", r, "top1", 90.0) for r in ("resnet18", "vgg16_bn", "net")]
+    return write(
+        tmp_path / "clean", [[*answers, row("none", "clean", "none", "psnr", float("inf"))]]
+    )
+
+
+def test_clean_images_are_the_first_row_of_every_tasks_table(evaluations, clean, tmp_path):
+    write_tables([*evaluations, *clean], tmp_path / "out", ["resnet18", "vgg16_bn"])
+    for task in ("sr", "dn"):
+        lines = (tmp_path / f"out/{task}.csv").read_text().splitlines()
+        assert [line.split(",")[0] for line in lines[1:3]] == ["Clean Images", "No Processing"]
+        assert lines[1] == "Clean Images,90.0,90.0"
+    _, bold = latex_cells(tmp_path / "out/sr.tex")  # the ceiling is no rival
+    assert bold[1] == [False, False, False] and bold[5] == [False, True, True]
+    assert not (tmp_path / "out/none.csv").exists()
+    assert "inf" not in (tmp_path / "out/quality.csv").read_text()
+
+
+def test_clean_images_are_the_first_row_of_the_matrices(matrix, clean, tmp_path):
+    write_transfer([*matrix, *clean], tmp_path / "out", ["resnet18", "net"])
+    for name in ("transfer_sr", "table1_sr"):
+        lines = (tmp_path / f"out/{name}.csv").read_text().splitlines()
+        assert lines[1:3] == ["Clean Images,90.0,90.0", "Plain Processing,10.0,10.0"]
+
+
 def test_markdown_has_the_numbers_of_the_csv(evaluations, tmp_path):
     write_tables(evaluations, tmp_path / "out", [])
     for name in ("sr", "dn", "quality"):
         markdown = (tmp_path / f"out/{name}.md").read_text().splitlines()
         cells = [[c.strip() for c in line.strip("|").split("|")] for line in markdown]
         csv = [line.split(",") for line in (tmp_path / f"out/{name}.csv").read_text().splitlines()]
+        if name != "quality":  # which recognizer trained the processors is for people
+            assert cells[0][1:] == ["ResNet-18 (training R)", "VGG-16"]
+            cells[0][1] = "ResNet-18"
         assert [cells[0], *cells[2:]] == csv
 
 
@@ -88,7 +120,8 @@ def test_latex_has_the_numbers_of_the_csv_and_the_best_in_bold(evaluations, tmp_
     write_tables(evaluations, tmp_path / "out", [])
     cells, bold = latex_cells(tmp_path / "out/sr.tex")
     csv = [line.split(",") for line in (tmp_path / "out/sr.csv").read_text().splitlines()]
-    assert cells == csv
+    assert cells[0][1:] == ["ResNet-18 (training R)", "VGG-16"]
+    assert [["P Model/Evaluation on R", "ResNet-18", "VGG-16"], *cells[1:]] == csv
     best = [max(row[column] for row in csv[1:]) for column in (1, 2)]
     assert [[v == b for v, b in zip(row[1:], best, strict=True)] for row in csv[1:]] == [
         marks[1:] for marks in bold[1:]
