@@ -21,8 +21,11 @@ test: .venv/.installed  ## format, lint, types and all tests
 fast: .venv/.installed  ## the tests that start no workflow, while you work
 	$(BIN)/pytest -m 'not slow'
 
+ui: RUNS := http://127.0.0.1:5000/\#/experiments/1/runs
 ui: .venv/.installed  ## show the recorded runs in a browser, on this machine only
 	-MLFLOW_TRACKING_URI=sqlite:///results/mlflow.db $(BIN)/python -m ra.tracking.deliver
+	@echo "The runs: $(RUNS)"
+	@[ -z "$$DISPLAY$$WAYLAND_DISPLAY" ] || (sleep 5; $(BIN)/python -m webbrowser "$(RUNS)") &
 	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///results/mlflow.db
 
 lock:  ## choose newer versions within pyproject.toml's ranges; needs uv

@@ -53,7 +53,7 @@ class Progress(tqdm):
 
     Args:
         total, initial: number of steps, and how many of them a resumed job has already done.
-        name: of the job, such as "sr ra l=0.001 resnet18 seed0".
+        name: of the job, such as "RA sr 0.001 resnet18 seed0".
         images: images per step, to show images/s; 0 shows ``unit``/s.
         epochs: number of epochs; 0 shows none.
         shown: False in all but one of the processes that share a training.

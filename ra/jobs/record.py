@@ -9,10 +9,13 @@ from typing import Any
 import torch
 
 from ra.data.prepare import DatasetInfo
+from ra.registry import NO_RECOGNIZER
+from ra.reporting.names import UNTRAINED, p_model_title, recognizer_title, task_title
 from ra.runtime.distributed import is_leader
 from ra.tracking import run as tracking
 
 TAGS = ("dataset", "task", "objective", "lambda", "recognizer", "arch")
+ONLY_STEP = ("lr_steps", "lr_gamma")  # parameters of no other schedule
 
 
 def start_run(kind: str, settings: Mapping[str, Any], where: torch.device, **more: Any):
@@ -25,14 +28,29 @@ def start_run(kind: str, settings: Mapping[str, Any], where: torch.device, **mor
         return tracking.Run(None, None, "")
     device = torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu"
     params = {**settings, "device": device, "threads": torch.get_num_threads()}
+    if params.get("lr_schedule") != "step":
+        params = {key: value for key, value in params.items() if key not in ONLY_STEP}
+    tags = {key: str(settings[key]) for key in TAGS if key in settings}
     return tracking.start_run(
         name=params.pop("name"),
         kind=kind,
         params=_flat(params),
-        tags={key: str(settings[key]) for key in TAGS if key in settings},
+        tags={**tags, "mlflow.note.content": _about(kind, settings)},
         experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME", "ra"),
         **more,
     )
+
+
+def _about(kind: str, settings: Mapping[str, Any]) -> str:
+    """The description of a run, for people."""
+    what = "Evaluation" if kind == "evaluate" else "Training"
+    if "task" not in settings:
+        return f"{what} of {recognizer_title(settings['arch'])} on {settings['dataset']}"
+    text = f"{what}: {task_title(settings['task'])}, {p_model_title(settings['objective'])}"
+    if settings["recognizer"] != NO_RECOGNIZER:
+        trained = recognizer_title(settings["recognizer"])
+        text += f", lambda {settings['lambda']:g}, training recognizer {trained}"
+    return f"{text}, data {settings['dataset']}, seed {settings['seed']}"
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,5 +73,11 @@ def log_dataset(run: tracking.Run, info: DatasetInfo, use: str) -> None:
 
 
 def run_name(task: str, objective: str, weight: float, arch: str, seed: int) -> str:
-    """A name for people: ``sr ra l=0.001 resnet18 seed0``."""
-    return f"{task} {objective} l={weight:g} {arch} seed{seed}"
+    """A name for people that leads with what differs: ``RA sr 0.001 resnet18 seed0``.
+
+    Lambda and training recognizer are left out where there is none.
+    """
+    title = p_model_title(objective)
+    words = [title if objective in UNTRAINED else title.removesuffix(" Processing"), task]
+    words += [f"{weight:g}", arch] if arch != NO_RECOGNIZER else []
+    return " ".join([*words, f"seed{seed}"])

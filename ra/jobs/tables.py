@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pandas as pd
 
-from ra.reporting.tables import read_evaluations, write_tables, write_transfer
+from ra.jobs.record import run_name
+from ra.jobs.training import run_id_in
+from ra.reporting.names import PLAIN
+from ra.reporting.tables import IDENTITY, read_evaluations, write_tables, write_transfer
 from ra.settings.commands import Report, Table, TransferMatrix
 from ra.tracking.run import start_run
 
@@ -18,39 +22,49 @@ def table(o: Table) -> None:
         from ra.reporting.significance import write_significance
 
         write_significance(o.evaluations, o.save_dir, o.clusters)
-    _record_best(o)
+    _record(o)
 
 
-def _record_best(o: Table) -> None:
-    """Register the best processor of each task under the data set's name, alias ``best-TASK``.
+def _record(o: Table) -> None:
+    """Record what came out: beside each training, for all in one run, and the best as models.
 
-    The best has the highest mean accuracy by the recognizers that trained none of these processors.
-    Who loads it gets its images, so one whose transformer was evaluated too does not compete.
+    That is the mean accuracy by the recognizers that trained none of these processors, the gain
+    over plain of that seed, and PSNR. The best processor of a task is registered under the data
+    set's name, alias ``best-TASK``. Who loads it gets its images, so one whose transformer was
+    evaluated too does not compete.
     """
     rows = pd.concat([read_evaluations([p]).assign(place=p.parent) for p in o.evaluations])
     trained = {name for names in rows.training_r for name in names.split("+")}
-    found = {
-        place
-        for place in rows.place.unique()
-        if (place / "processor.safetensors").exists()
-        and not (place / "transformer.safetensors").exists()
-    }
-    fair = ~rows.evaluation_r.isin(trained) & rows.metric.isin(["top1", "agreement"])
-    rows = rows[fair & rows.place.isin(found)]
-    if rows.empty:
+    fair = rows[~rows.evaluation_r.isin(trained) & rows.metric.isin(["top1", "agreement"])]
+    if fair.empty:
         return
-    with start_run("best processors", "table", {"evaluations": len(o.evaluations)}) as run:
-        for (data, task), group in rows.groupby(["dataset", "task"]):
-            means = group.groupby("place").value.mean()
-            best = group[group.place == means.idxmax()].iloc[0]
-            identity = best[["task", "p_model", "lambda", "training_r", "seed"]].to_dict()
+    scores = fair.groupby(["place", *IDENTITY], as_index=False).value.mean()
+    plain = scores[scores.p_model == PLAIN].set_index(["task", "seed"]).value
+    psnr = rows[rows.metric == "psnr"].set_index("place").value
+    with start_run("tables", "table", {"evaluations": len(o.evaluations)}) as run:
+        for row in scores.to_dict("records"):
+            found, same = {"unseen_accuracy": row["value"]}, (row["task"], row["seed"])
+            found |= {"gain_over_plain": row["value"] - plain[same]} if same in plain else {}
+            found |= {"psnr": psnr[row["place"]]} if row["place"] in psnr else {}
+            name = run_name(*(row[key] for key in IDENTITY[1:]))
+            run.log_metrics({f"{name}/{key}": value for key, value in found.items()})
+            if training := run_id_in(row["place"]):
+                run.log_headline(training, found)
+        for task, group in scores[scores.place.map(_stands_alone)].groupby("task"):
+            best = group.loc[group.value.idxmax()]
+            identity = best[IDENTITY[1:]].to_dict()
             run.log_model(
-                re.sub(r"[/:]", "-", data),  # the two characters a registry does not take
+                re.sub(r"[/:]", "-", best.dataset),  # the two characters a registry does not take
                 [best.place / "processor.safetensors"],
                 "the best processors of this data, by recognizers that trained none",
-                {**identity, "accuracy": f"{means.max():.2f}"},
+                {**identity, "accuracy": f"{best.value:.2f}"},
                 alias="best-" + re.sub(r"[^\w-]", "-", task),
             )
+
+
+def _stands_alone(place: Path) -> bool:
+    files = [(place / f"{kind}.safetensors").exists() for kind in ("processor", "transformer")]
+    return files == [True, False]
 
 
 def transfer_matrix(o: TransferMatrix) -> None:

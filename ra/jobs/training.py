@@ -33,7 +33,7 @@ class Training:
 
     Attributes:
         kind: of the run: "train" or "train-recognizer".
-        name: for people: "sr ra l=0.001 resnet18 seed0".
+        name: for people: "RA sr 0.001 resnet18 seed0".
         objective: holds the networks; the files are named after its ``modules``.
         identity: what tells this training from others; stands in the header of the models.
         settings: what else defines the numbers; compared when the training resumes.

@@ -63,7 +63,10 @@ def register(client, run: str, event: Mapping[str, Any]) -> None:
             client.log_artifacts(run, str(model), place)
         tags = {**event["tags"], "ra.digest": digest}
         source = f"runs:/{run}/{place}"
-        known = client.create_model_version(event["name"], source, run, tags=tags)
+        about = ", ".join(f"{key} {text}" for key, text in event["tags"].items())
+        known = client.create_model_version(
+            event["name"], source, run, tags=tags, description=about
+        )
     if alias:
         client.set_registered_model_alias(event["name"], alias, known.version)
 

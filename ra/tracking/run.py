@@ -53,7 +53,7 @@ def start_run(
     """Begin a run, or continue ``run_id``; to be used in a ``with`` statement. Never raises.
 
     Args:
-        name: for people: "sr ra l=0.001 resnet18 seed0".
+        name: for people: "RA sr 0.001 resnet18 seed0".
         kind: "train", "train-recognizer", "evaluate" or "table".
         params: logged as MLflow parameters; a continued run keeps the values it has.
         tags: task, objective, lambda, recognizer, dataset and so on.
@@ -121,8 +121,19 @@ class Run:
             self._check()
 
     def log_artifact(self, path: Path | str, folder: str = "") -> None:
-        """Record a file by its path: it is copied when delivered, so it must stay that long."""
+        """Record a file by its path: it is copied when delivered, so it must stay that long.
+
+        Pictures (.png) of one name stand side by side in the UI.
+        """
         self._write("artifact", path=str(Path(path).absolute()), folder=folder)
+
+    def log_table(self, path: Path | str) -> None:
+        """Record the first lines of a CSV file as a table, which the UI compares between runs."""
+        self._write("table", path=str(Path(path).absolute()))
+
+    def log_headline(self, run_id: str, metrics: Mapping[str, float]) -> None:
+        """Record numbers of an earlier run, such as the accuracy that its training led to."""
+        self._write("headline", run=run_id, step=0, values=dict(metrics))
 
     def log_dataset(self, name: str, digest: str, source: str, use: str, **profile: Any) -> None:
         """Record which data the run uses: ``source`` is its folder, ``use`` training or validation,

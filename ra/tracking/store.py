@@ -20,15 +20,19 @@ from pathlib import Path
 from typing import Any
 
 import mlflow.artifacts
+import pandas as pd
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.utils.models import get_model_name_and_version
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from PIL import Image, UnidentifiedImageError
 
 from ra.tracking.journal import database_of, is_live, one_line, read, remove
 from ra.tracking.models import log_dataset, register
 
 _log = logging.getLogger("ra")
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI's view for model training
+TABLE_ROWS = 1000  # of a CSV file that is shown as a table
 REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # errors that a retry cannot fix
 ADDRESSES = (  # tables and columns of a store that hold absolute addresses of artifacts
     ("experiments", "artifact_location"),
@@ -45,6 +49,7 @@ class _State:
 
     position: int = 0
     run: str = ""  # MLflow's id
+    experiment: str = ""
     failures: int = 0
 
 
@@ -80,22 +85,21 @@ class Store:
             state.failures = 0
 
     def _deliver(self, path: Path, state: _State) -> None:
-        """Send what is new in a journal: events of a kind together, by blocks of 64 kB.
+        """Send what is new in a journal, metrics by blocks of 64 kB.
 
-        A block that the store refuses is left out: to send it again cannot help.
+        A block that the store refuses, or a damaged file, is left out: again cannot help.
         """
         events = read(path, state.position)
-        blocks = itertools.groupby(events, lambda item: (item[0]["event"], item[1] >> 16))
+        blocks = itertools.groupby(events, _block)
         for (kind, _), block in blocks:
             items = list(block)
             try:
                 if kind == "metrics":
                     self._metrics(state.run, [event for event, _ in items])
                 else:
-                    for event, _ in items:
-                        self._event(state, event)
-            except MlflowException as error:
-                if error.error_code not in REFUSED or kind == "start":
+                    self._event(state, items[0][0])
+            except (MlflowException, ValueError, UnidentifiedImageError) as error:
+                if getattr(error, "error_code", REFUSED[0]) not in REFUSED or kind == "start":
                     raise
                 _log.warning("refused: %s", one_line(error))
             state.position = items[-1][1]
@@ -115,8 +119,11 @@ class Store:
                 self._start(state, event)
             case "tags":
                 self._texts(state.run, {}, event["tags"])
-            case "artifact" if os.path.exists(event["path"]):
-                self.client.log_artifact(state.run, event["path"], event["folder"] or None)
+            case "artifact" | "table" if os.path.exists(event["path"]):
+                self._file(state.run, Path(event["path"]), event)
+            case "headline":
+                if run := self._find(state.experiment, event["run"]):
+                    self._metrics(run, [event])
             case "dataset":
                 log_dataset(self.client, state.run, event)
             case "model" if all(map(os.path.exists, event["files"])):
@@ -125,6 +132,21 @@ class Store:
                 self.client.set_terminated(state.run, event["status"], event["time"])
             case gone:
                 _log.warning("%s: the files are gone: %s", gone, event)
+
+    def _file(self, run: str, path: Path, event: Mapping[str, Any]) -> None:
+        """A file; tables and pictures where the UI shows them, once."""
+        picture, time = path.suffix == ".png", event["time"]
+        if not picture and event["event"] != "table":
+            return self.client.log_artifact(run, str(path), event["folder"] or None)
+        name = f"{path.stem}+step+0+timestamp+{time}+" if picture else f"{path.stem}.json"
+        there = self.client.list_artifacts(run, "images" if picture else None)
+        if any(posixpath.basename(one.path).startswith(name) for one in there):
+            return None
+        if picture:
+            with Image.open(path) as image:
+                self.client.log_image(run, image, key=path.stem, timestamp=time)
+        else:
+            self.client.log_table(run, pd.read_csv(path, nrows=TABLE_ROWS), name)
 
     def _texts(self, run: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
         labels = [RunTag(_name(key), text[:5000]) for key, text in tags.items()]
@@ -146,7 +168,7 @@ class Store:
         else:
             created = self.client.create_run(experiment, event["time"], tags, event["name"])
             run = created.info.run_id
-        state.run = run
+        state.run, state.experiment = run, experiment
         new = {key: text for key, text in event["params"].items() if _name(key) not in known}
         self._texts(run, new, tags)
 
@@ -162,12 +184,17 @@ class Store:
         if found := self.client.get_experiment_by_name(name):
             return found.experiment_id
         place = f"{_artifacts(self._database)}/{name}" if self._database else None
-        return self.client.create_experiment(name, place)
+        return self.client.create_experiment(name, place, KIND)
 
     def _find(self, experiment: str, run_id: str) -> str | None:
         """MLflow's id of the run with our id ``run_id``."""
         found = self.client.search_runs([experiment], f"tags.`ra.run` = '{run_id}'", max_results=1)
         return found[0].info.run_id if found else None
+
+
+def _block(item: tuple[Mapping[str, Any], int]) -> tuple[str, int]:
+    event, position = item
+    return event["event"], position >> 16 if event["event"] == "metrics" else position
 
 
 def prepare(database: Path) -> int:

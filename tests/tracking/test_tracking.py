@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import socket
@@ -15,6 +16,7 @@ import pytest
 from browser import free_port
 from filelock import Timeout
 from mlflow_server import mlflow_server
+from PIL import Image
 
 from ra.files import locked
 from ra.tracking import deliver as delivery
@@ -91,14 +93,16 @@ def test_a_job_does_not_import_mlflow(uri):
 def test_a_run_is_recorded_whole(uri, tmp_path, monkeypatch, no_deliverer):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("RA_DAG_ID", "dag7")
-    picture = tmp_path / "strip.png"
-    picture.write_bytes(b"png")
+    file, damaged = tmp_path / "a.txt", tmp_path / "damaged.png"
+    file.write_bytes(b"text")
+    damaged.write_bytes(b"png")
     params = {"lr": 0.1, "data": "http://me:secret@host/x", "none": None, "long": "x" * 9000}
     with tracking.start_run("sr ra l=0.001", "train", params, {"task": "sr"}) as parent:
         parent.log_metrics({"loss": 2.0, "top-1 (%)": 50, "../bad": 1}, step=1)
         parent.log_metrics({"loss": math.nan}, step=2)
         parent.log_metrics({"loss": "no number"}, step=3)
-        parent.log_artifact(picture, "pictures")
+        parent.log_artifact(damaged)
+        parent.log_artifact(file, "texts")
         parent.log_artifact(tmp_path / "missing.csv")
     with tracking.start_run("child", "evaluate", {}, parent_run_id=parent.run_id) as child:
         child.set_tags({"n": 3})
@@ -117,8 +121,8 @@ def test_a_run_is_recorded_whole(uri, tmp_path, monkeypatch, no_deliverer):
     assert loss[0] == (1, 2.0) and loss[1][0] == 2 and math.isnan(loss[1][1]) and len(loss) == 2
     assert one.data.metrics["top-1 ___"] == 50 and one.data.metrics["wall_s"] > 0
     stored = [path for path in (tmp_path / "results/mlartifacts").rglob("*") if path.is_file()]
-    assert [path.read_bytes() for path in stored] == [b"png"]
-    assert stored[0].parent.name == "pictures"
+    assert [path.read_bytes() for path in stored] == [b"text"]
+    assert stored[0].parent.name == "texts"
     assert [path.name for path in journals.spool_of(uri).iterdir()] == ["lock"]
 
 
@@ -204,11 +208,16 @@ def test_kill_9_and_resume(ready, no_deliverer):
     assert runs["unknown"].info.status == "FINISHED"
 
 
-def test_delivery_twice_is_delivery_once(ready):
+def test_delivery_twice_is_delivery_once(ready, tmp_path):
     """A deliverer that is killed remembers nothing: all of the journal is sent again."""
     journal = journal_of(ready, "twice")
     for i in range(50):
         journal.write("metrics", step=i, values={"loss": float(i)})
+    files = {"artifact": tmp_path / "strip.png", "table": tmp_path / "answers.csv"}
+    Image.new("RGB", (4, 4)).save(files["artifact"])
+    files["table"].write_text("path,top1\na.png,1\n")
+    for event, path in files.items():
+        journal.write(event, path=str(path), folder="")
     os.write(journal._handle, b'{"event": "metr')  # torn by a kill
     for _ in range(2):
         delivery.store_module().Store(ready, journal.path.parent).round()
@@ -218,6 +227,10 @@ def test_delivery_twice_is_delivery_once(ready):
     (run,) = runs_of(ready).values()
     assert run.info.status == "KILLED"
     assert steps_of(ready, run, "loss") == [(i, float(i)) for i in range(50)]
+    stored = [path for path in (tmp_path / "results/mlartifacts").rglob("*") if path.is_file()]
+    assert sorted(path.suffix for path in stored) == [".json", ".png", ".webp"]
+    (table,) = [json.loads(path.read_text()) for path in stored if path.suffix == ".json"]
+    assert table["data"] == [["a.png", 1]]
 
 
 def test_a_store_that_was_removed_is_made_anew(ready, monkeypatch):

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import urllib.parse
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -38,11 +39,13 @@ def store(tmp_path_factory):
     save_model(folder / "processor.safetensors", processor, {"kind": "processor", "task": "sr"})
     picture = folder / "accuracy.png"
     write_heat_map(picture, pd.DataFrame({"resnet18": [50.0, 90.0]}, ["top1", "top5"]), "sr ra")
+    answers = folder / "images.csv"
+    pd.DataFrame({"path": "a.png", "resnet18:top1": [0, 1] * 600}).to_csv(answers, index=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RA_DAG_ID", "20260101-120000-abcdef")
         patch.setattr(tracking, "_start_deliverer", lambda *_: None)
         for weight in LAMBDAS:
-            name = f"sr ra l={weight:g} resnet18 seed0"
+            name = f"RA sr {weight:g} resnet18 seed0"
             tags = {"task": "sr", "lambda": weight, "dataset": "embedded"}
             with tracking.start_run(name, "train", {"lambda": weight}, tags, uri) as run:
                 run.log_dataset("embedded", "d" * 64, "/data", "training", images=4, classes=2)
@@ -54,6 +57,8 @@ def store(tmp_path_factory):
                 f"evaluate {name}", "evaluate", {}, tags, uri, parent_run_id=run.run_id
             ) as evaluation:
                 evaluation.log_artifact(picture)
+                evaluation.log_table(answers)
+                evaluation.log_headline(run.run_id, {"unseen_accuracy": 100 * weight})
         assert tracking.deliver(uri) == 0
     return uri, folder
 
@@ -71,16 +76,41 @@ def runs(client):
     return {run.info.run_name: run for run in client.search_runs([experiment])}
 
 
+def picture_of(client, run: str) -> str:
+    """The path of the run's only picture, in full size."""
+    paths = [one.path for one in client.list_artifacts(run, "images")]
+    (found,) = [path for path in paths if path.endswith(".png")]
+    return found
+
+
 def test_an_evaluation_is_in_its_training(runs):
-    training = runs["sr ra l=0.0005 resnet18 seed0"]
-    evaluation = runs["evaluate sr ra l=0.0005 resnet18 seed0"]
+    training = runs["RA sr 0.0005 resnet18 seed0"]
+    evaluation = runs["evaluate RA sr 0.0005 resnet18 seed0"]
     assert evaluation.data.tags["mlflow.parentRunId"] == training.info.run_id
     assert "mlflow.parentRunId" not in training.data.tags and len(runs) == 4
     assert training.data.tags["ra.dag"] == "20260101-120000-abcdef"
 
 
+def test_the_ui_opens_in_its_view_for_model_training(client):
+    tags = client.get_experiment_by_name("ra").tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_pictures_are_in_the_grid_and_answers_in_a_table(client, runs):
+    run = runs["evaluate RA sr 0.0005 resnet18 seed0"].info.run_id
+    assert picture_of(client, run).startswith("images/accuracy+step+0+")
+    table = json.loads(Path(client.download_artifacts(run, "images.json")).read_text())
+    assert table["columns"] == ["path", "resnet18:top1"] and len(table["data"]) == 1000
+
+
+def test_a_training_carries_what_its_evaluation_found(runs):
+    for weight in LAMBDAS:
+        metrics = runs[f"RA sr {weight:g} resnet18 seed0"].data.metrics
+        assert metrics["unseen_accuracy"] == 100 * weight
+
+
 def test_data_is_recorded(runs):
-    training = runs["sr ra l=0.0005 resnet18 seed0"]
+    training = runs["RA sr 0.0005 resnet18 seed0"]
     (used,) = training.inputs.dataset_inputs
     assert (used.dataset.name, used.dataset.digest) == ("embedded", "d" * 36)
     assert json.loads(used.dataset.profile) == {"images": 4, "classes": 2}
@@ -91,8 +121,8 @@ def test_a_registered_processor_restores_images(client, store, runs, tmp_path, m
     import mlflow.pyfunc
 
     (version,) = client.search_model_versions(f"name = '{MODEL}'")
-    assert version.run_id == runs["sr ra l=0.0005 resnet18 seed0"].info.run_id
-    assert version.tags["task"] == "sr"
+    assert version.run_id == runs["RA sr 0.0005 resnet18 seed0"].info.run_id
+    assert version.tags["task"] == "sr" and version.description == "task sr, seed 0"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store[0])
     image = np.random.default_rng(0).integers(0, 256, (1, 6, 9, 3), dtype=np.uint8)
     model = mlflow.pyfunc.load_model(f"models:/{MODEL}/1")
@@ -140,9 +170,9 @@ def test_a_results_folder_that_was_moved_has_its_pictures_and_models(store, tmp_
         experiment = client.get_experiment_by_name("ra")
         assert experiment.artifact_location.startswith(tmp_path.as_uri())
         (picture,) = [
-            client.download_artifacts(run.info.run_id, "accuracy.png")
+            client.download_artifacts(run.info.run_id, picture_of(client, run.info.run_id))
             for run in client.search_runs([experiment.experiment_id])
-            if run.info.run_name == "evaluate sr ra l=0.0005 resnet18 seed0"
+            if run.info.run_name == "evaluate RA sr 0.0005 resnet18 seed0"
         ]
         assert Image.open(picture).size == Image.open(store[1] / "accuracy.png").size
         with pytest.MonkeyPatch.context() as patch:
@@ -155,7 +185,7 @@ def test_a_results_folder_that_was_moved_has_its_pictures_and_models(store, tmp_
 def test_a_delivery_that_is_repeated_makes_no_second_version(client, store, runs):
     from ra.tracking.models import register
 
-    run = runs["sr ra l=0.0005 resnet18 seed0"].info.run_id
+    run = runs["RA sr 0.0005 resnet18 seed0"].info.run_id
     files = [str(store[1] / "processor.safetensors")]
     event = {"name": MODEL, "files": files, "description": "a processor", "tags": {}}
     register(client, run, event)
@@ -217,8 +247,8 @@ def test_without_a_store_none_is_made(tmp_path, monkeypatch, capsys):
 
 
 @needs_browser
-def test_the_ui_lists_runs_compares_lambdas_and_shows_the_matrix(store, runs, tmp_path):
-    trainings = [runs[f"sr ra l={weight:g} resnet18 seed0"].info for weight in LAMBDAS]
+def test_the_ui_lists_runs_compares_lambdas_and_shows_the_matrix(store, client, runs, tmp_path):
+    trainings = [runs[f"RA sr {weight:g} resnet18 seed0"].info for weight in LAMBDAS]
     experiment = trainings[0].experiment_id
     with mlflow_server(tmp_path, store[0]) as address, chromium() as browser:
         browser.open(f"{address}/#/experiments/{experiment}/runs")
@@ -231,9 +261,10 @@ def test_the_ui_lists_runs_compares_lambdas_and_shows_the_matrix(store, runs, tm
         assert all(info.run_name in said for info in trainings)
         assert "0.0005" in said and "0.01" in said
 
-        evaluation = runs["evaluate sr ra l=0.0005 resnet18 seed0"].info.run_id
+        evaluation = runs["evaluate RA sr 0.0005 resnet18 seed0"].info.run_id
         browser.open(
-            f"{address}/#/experiments/{experiment}/runs/{evaluation}/artifacts/accuracy.png"
+            f"{address}/#/experiments/{experiment}/runs/{evaluation}/artifacts/"
+            + picture_of(client, evaluation)
         )
         width = Image.open(store[1] / "accuracy.png").width
         shown = "return [...document.images].some(i => i.src.startsWith('blob:')"

@@ -139,7 +139,7 @@ def test_every_job_is_a_finished_run_of_one_dag(runs):
 
 def test_a_training_has_parameters_metrics_and_checkpoints(runs):
     client, by_name = runs
-    run = by_name["sr ra l=0.001 squeezenet1_1 seed0"]
+    run = by_name["RA sr 0.001 squeezenet1_1 seed0"]
     assert run.data.params["lambda"] == "0.001" and run.data.params["device"] == "cpu"
     assert run.data.params["task.factor"] == "4" and run.data.params["processor.channels"] == "4"
     assert len(run.data.tags["mlflow.source.git.commit"]) == 40
@@ -154,12 +154,29 @@ def test_a_training_has_parameters_metrics_and_checkpoints(runs):
 
 def test_an_evaluation_is_linked_to_the_training_it_judges(runs):
     client, by_name = runs
-    training = by_name["sr ra l=0.001 squeezenet1_1 seed0"]
-    judged = by_name["evaluate sr ra l=0.001 squeezenet1_1 seed0"]
+    training = by_name["RA sr 0.001 squeezenet1_1 seed0"]
+    judged = by_name["evaluate RA sr 0.001 squeezenet1_1 seed0"]
     assert judged.data.tags["mlflow.parentRunId"] == training.info.run_id
     assert "own/top1" in judged.data.metrics and "psnr" in judged.data.metrics
     stored = {a.path for a in client.list_artifacts(judged.info.run_id)}
-    assert stored == {"evaluation.csv", "accuracy.png", "strip.png"}
+    assert stored == {"evaluation.csv", "images"}
+    pictures = {
+        a.path.partition("+")[0] for a in client.list_artifacts(judged.info.run_id, "images")
+    }
+    assert pictures == {"images/accuracy", "images/strip"}
+
+
+def test_trainings_and_the_tables_carry_the_headline(tiny, runs):
+    _, by_name = runs
+    name = "RA sr 0.001 squeezenet1_1 seed0"
+    found, tables = by_name[name].data.metrics, by_name["tables"].data.metrics
+    table = pd.read_csv(tiny[0] / "results/tables/sr.csv", index_col=0)
+    gain = table.loc["RA Processing", "own"] - table.loc["Plain Processing", "own"]
+    assert found["unseen_accuracy"] == pytest.approx(table.loc["RA Processing", "own"], abs=0.051)
+    assert found["gain_over_plain"] == pytest.approx(gain, abs=0.11)
+    assert tables[f"{name}/gain_over_plain"] == found["gain_over_plain"]
+    assert found["psnr"] == tables[f"{name}/psnr"] > 0
+    assert "training recognizer SqueezeNet-1.1" in by_name[name].data.tags["mlflow.note.content"]
 
 
 @pytest.fixture(scope="module")
