@@ -9,6 +9,7 @@ include: "workflow/rules/tables.smk"
 include: "workflow/rules/analysis.smk"
 include: "workflow/rules/bench.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/each.smk"
 
 
 report: "workflow/report/workflow.rst"

@@ -51,6 +51,9 @@ def test_another_workflow_uses_this_one_as_a_module(tmp_path):
     command += ["--configfile", "outer.yaml"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert planned(run)["m_train"] == 30 and "inner/tables/all.csv" in run.stdout + run.stderr
+    # Every job says what it does, instead of Snakemake's "rule m_train:".
+    said = set(re.findall(r"^(?:local)?rule (\w+):", run.stdout + run.stderr, re.M))
+    assert said <= {"mine", "m_all", "m_analysis"}
 
 
 def test_remote_data_is_fetched_before_it_is_prepared(tmp_path):

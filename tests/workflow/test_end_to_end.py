@@ -38,6 +38,15 @@ def test_table_numbers_are_those_of_the_stored_answers(tiny):
     assert f" {100 * images['squeezenet1_1:top1'].mean():.3f} |" in card
 
 
+def test_every_job_has_a_log_and_a_benchmark(tiny):
+    """Made once for all rules, in workflow/rules/each.smk."""
+    results = (tiny[0] / "results").resolve()
+    logs = {path.with_suffix("") for path in results.rglob("*.log")}
+    measured = {Path(str(p).removesuffix(".benchmark.tsv")) for p in results.rglob("*.tsv")}
+    assert logs == measured
+    assert {path.name for path in logs} == {"prepare", "train", "evaluate", "table"}
+
+
 def test_odd_names_reach_no_shell_and_no_pattern(tiny):
     place, config = tiny
     beside = Path(config["results"]).with_name("results 1")

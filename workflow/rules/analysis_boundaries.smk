@@ -23,20 +23,12 @@ rule boundaries:
     output:
         pairs=f"{SURVEY}/pairs.csv",
         planes=f"{SURVEY}/planes.png",
-    log:
-        f"{SURVEY}/boundaries.log",
-    benchmark:
-        f"{SURVEY}/boundaries.benchmark.tsv"
     threads: CONFIG.runtime["threads"]
     resources:
         **ANALYSING,
     params:
-        data=subpath(input.data, parent=True),
         survey=flags(without(CONFIG.analysis["boundaries"], "tasks", "training")),
         threads=THREADS,
-        save=subpath(output.pairs, parent=True),
-    message:
-        "compare decision boundaries: {output.pairs}"
     shell:
         "ra boundaries --data {params.data:q} --plain {input.plain:q} --ra {input.aware:q}"
         " --recognizers {input.recognizers:q} {params.survey} {params.threads}"
@@ -52,16 +44,8 @@ rule boundaries_table:
         correlation=f"{BOUNDARIES}/correlation.csv",
         markdown=f"{BOUNDARIES}/boundaries.md",
         plot=f"{BOUNDARIES}/scatter.png",
-    log:
-        f"{BOUNDARIES}/table.log",
-    benchmark:
-        f"{BOUNDARIES}/table.benchmark.tsv"
     resources:
         **WRITING,
-    params:
-        save=subpath(output.table, parent=True),
-    message:
-        "similarity of boundaries x transfer gain: {output.markdown}"
     shell:
         "ra boundaries-table --pairs {input.pairs:q} --evaluations {input.evaluations:q}"
         " {resources.plugins} --save-dir {params.save:q} 2> {log:q}"

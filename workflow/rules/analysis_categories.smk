@@ -10,19 +10,12 @@ rule split_classes:
     output:
         halves=f"{CATEGORIES}/halves.json",
         data=expand(HALF_DATA, half=["A", "B"]),
-    log:
-        f"{CATEGORIES}/split.log",
-    benchmark:
-        f"{CATEGORIES}/split.benchmark.tsv"
     localrule: True
     resources:
         **WRITING,
     params:
         data=subpath(input[0], parent=True),
         seed=CONFIG.analysis["categories"]["seed"],
-        save=subpath(output.halves, parent=True),
-    message:
-        "split the classes into halves A and B, seed {params.seed}"
     shell:
         "ra split-classes --data {params.data:q} --seed {params.seed}"
         " {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
@@ -35,10 +28,6 @@ use rule train_recognizer as train_half_recognizer with:
     output:
         model=f"{HALF_RECOGNIZER}/recognizer.safetensors",
         history=f"{HALF_RECOGNIZER}/training.csv",
-    log:
-        f"{HALF_RECOGNIZER}/train.log",
-    benchmark:
-        f"{HALF_RECOGNIZER}/train.benchmark.tsv"
     params:
         schedule=half_schedule,
         weights="scratch",
@@ -53,10 +42,6 @@ use rule train as train_half with:
     output:
         processor=f"{HALF_PROCESSOR}/processor.safetensors",
         history=f"{HALF_PROCESSOR}/training.csv",
-    log:
-        f"{HALF_PROCESSOR}/train.log",
-    benchmark:
-        f"{HALF_PROCESSOR}/train.benchmark.tsv"
 
 
 use rule evaluate as evaluate_half with:
@@ -68,10 +53,6 @@ use rule evaluate as evaluate_half with:
         weights=MEASURE_WEIGHTS,
     output:
         **evaluation_outputs(HALF_EVALUATED),
-    log:
-        f"{HALF_EVALUATED}/evaluate.log",
-    benchmark:
-        f"{HALF_EVALUATED}/evaluate.benchmark.tsv"
 
 
 rule categories:
@@ -82,17 +63,9 @@ rule categories:
         table=f"{ANALYSES}/categories.csv",
         markdown=f"{ANALYSES}/categories.md",
         plot=shown(f"{ANALYSES}/categories.png", "categories", "Transfer"),
-    log:
-        f"{ANALYSES}/categories.log",
-    benchmark:
-        f"{ANALYSES}/categories.benchmark.tsv"
     localrule: True
     resources:
         **WRITING,
-    params:
-        save=subpath(output.table, parent=True),
-    message:
-        "transfer to other categories"
     shell:
         "ra categories --trained-on-a {input.a:q} --trained-on-b {input.b:q}"
         " {resources.plugins} --save-dir {params.save:q} 2> {log:q}"

@@ -8,10 +8,6 @@ rule prepare_corruption:
         like=PREPARED,
     output:
         f"{CORRUPTED}/data/dataset.json",
-    log:
-        f"{CORRUPTED}/data/prepare.log",
-    benchmark:
-        f"{CORRUPTED}/data/prepare.benchmark.tsv"
     resources:
         **READING,
         workers=CONFIG.runtime["workers"],
@@ -20,7 +16,6 @@ rule prepare_corruption:
         like=subpath(input.like, parent=True),
         images=fixed(corrupted_flags()),
         changed=lambda wildcards: listing(CORRUPTED_SET["data"] / wildcards.corruption),
-        save=subpath(output[0], parent=True),
     message:
         "read the corruption {wildcards.corruption} of {params.data} once"
     shell:
@@ -36,10 +31,6 @@ use rule evaluate as evaluate_corruption with:
         ),
     output:
         **evaluation_outputs(f"{CORRUPTED}/{BELOW}"),
-    log:
-        f"{CORRUPTED}/{BELOW}/evaluate.log",
-    benchmark:
-        f"{CORRUPTED}/{BELOW}/evaluate.benchmark.tsv"
 
 
 use rule evaluate as evaluate_corruption_unprocessed with:
@@ -47,10 +38,6 @@ use rule evaluate as evaluate_corruption_unprocessed with:
         **corrupted_inputs(),
     output:
         **evaluation_outputs(f"{CORRUPTED}/{{task}}/no_processing"),
-    log:
-        f"{CORRUPTED}/{{task}}/no_processing/evaluate.log",
-    benchmark:
-        f"{CORRUPTED}/{{task}}/no_processing/evaluate.benchmark.tsv"
 
 
 rule corruptions:
@@ -61,18 +48,11 @@ rule corruptions:
         relative=f"{ANALYSES}/corruptions/mce.csv",
         markdown=f"{ANALYSES}/corruptions/corruptions.md",
         plot=shown(f"{ANALYSES}/corruptions/corruptions.png", "corruptions", "Analysis"),
-    log:
-        f"{ANALYSES}/corruptions/corruptions.log",
-    benchmark:
-        f"{ANALYSES}/corruptions/corruptions.benchmark.tsv"
     localrule: True
     resources:
         **WRITING,
     params:
         relative_to=CORRUPTED_SET["relative_to"] or CONFIG.evaluate_recognizers[0],
-        save=subpath(output.table, parent=True),
-    message:
-        "errors on the corrupted set"
     shell:
         "ra corruptions --evaluations {input:q} --relative-to {params.relative_to:q}"
         " {resources.plugins} --save-dir {params.save:q} 2> {log:q}"

@@ -8,10 +8,6 @@ use rule train as train_other_processor with:
     output:
         processor=f"{OTHER_PROCESSOR}/processor.safetensors",
         history=f"{OTHER_PROCESSOR}/training.csv",
-    log:
-        f"{OTHER_PROCESSOR}/train.log",
-    benchmark:
-        f"{OTHER_PROCESSOR}/train.benchmark.tsv"
     params:
         networks=lambda wildcards: processor_flags(EXTRAS["processors"][wildcards.task]),
 
@@ -22,10 +18,6 @@ use rule evaluate as evaluate_other_processor with:
     output:
         **evaluation_outputs(OTHER_PROCESSOR),
         card=f"{OTHER_PROCESSOR}/README.md",
-    log:
-        f"{OTHER_PROCESSOR}/evaluate.log",
-    benchmark:
-        f"{OTHER_PROCESSOR}/evaluate.benchmark.tsv"
 
 
 use rule train_recognizer as fine_tune with:
@@ -36,10 +28,6 @@ use rule train_recognizer as fine_tune with:
     output:
         model=f"{FINE_TUNED}/{{arch}}/recognizer.safetensors",
         history=f"{FINE_TUNED}/{{arch}}/training.csv",
-    log:
-        f"{FINE_TUNED}/{{arch}}/train.log",
-    benchmark:
-        f"{FINE_TUNED}/{{arch}}/train.benchmark.tsv"
     params:
         models=lambda wildcards, input: flags(
             {"fine_tune": input.recognizer, "model_sr": input.processor}
@@ -55,10 +43,6 @@ use rule evaluate as evaluate_fine_tuned with:
         weights=MEASURE_WEIGHTS,
     output:
         **evaluation_outputs(FINE_TUNED),
-    log:
-        f"{FINE_TUNED}/evaluate.log",
-    benchmark:
-        f"{FINE_TUNED}/evaluate.benchmark.tsv"
 
 
 use rule evaluate as evaluate_together with:
@@ -69,10 +53,6 @@ use rule evaluate as evaluate_together with:
         plugins=PLUGIN_FILES,
     output:
         **evaluation_outputs(TOGETHER),
-    log:
-        f"{TOGETHER}/evaluate.log",
-    benchmark:
-        f"{TOGETHER}/evaluate.benchmark.tsv"
 
 
 rule extras:
@@ -82,18 +62,11 @@ rule extras:
         table=f"{ANALYSES}/extras.csv",
         markdown=f"{ANALYSES}/extras.md",
         plot=shown(f"{ANALYSES}/extras.png", "extras", "Analysis"),
-    log:
-        f"{ANALYSES}/extras.log",
-    benchmark:
-        f"{ANALYSES}/extras.benchmark.tsv"
     localrule: True
     resources:
         **WRITING,
     params:
         groups=extras_groups,
-        save=subpath(output.table, parent=True),
-    message:
-        "ensemble, other objectives, second processor, recognizers that learned the images"
     shell:
         "ra extras {params.groups} {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
 

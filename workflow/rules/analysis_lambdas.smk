@@ -5,18 +5,11 @@ rule lambda_sweep:
         table=f"{ANALYSES}/lambdas.csv",
         markdown=f"{ANALYSES}/lambdas.md",
         plot=shown(f"{ANALYSES}/lambdas.png", "lambdas", "Lambda"),
-    log:
-        f"{ANALYSES}/lambdas.log",
-    benchmark:
-        f"{ANALYSES}/lambdas.benchmark.tsv"
     localrule: True
     resources:
         **WRITING,
     params:
         training_r=CONFIG.train_recognizers[0],
-        save=subpath(output.table, parent=True),
-    message:
-        "sweep lambda: accuracy against image quality"
     shell:
         "ra lambda-sweep --training-r {params.training_r:q} --evaluations {input:q}"
         " {resources.plugins} --save-dir {params.save:q} 2> {log:q}"

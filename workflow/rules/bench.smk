@@ -9,18 +9,11 @@ rule bench:
         training=f"{BENCH}/training.csv",
         others=expand(f"{BENCH}/{{comparison}}.csv", comparison=COMPARISONS),
         markdown=expand(f"{BENCH}/{{comparison}}.md", comparison=["training", *COMPARISONS]),
-    log:
-        f"{BENCH}/bench.log",
-    benchmark:
-        f"{BENCH}/bench.benchmark.tsv"
     threads: 64  # more than there are takes all: nothing may run beside a measurement
     resources:
         **machine("device"),
     params:
         arithmetic=ARITHMETIC,
-        save=subpath(output.training, parent=True),
-    message:
-        "measure ratios: training, released, evaluation, growth, memory"
     shell:
         "ra bench training released evaluation growth memory {params.arithmetic}"
         " {resources.machine} --save-dir {params.save:q} > {log:q} 2>&1"

@@ -1,10 +1,6 @@
 rule prepare:
     output:
         PREPARED,
-    log:
-        f"{DATASET}/data/prepare.log",
-    benchmark:
-        f"{DATASET}/data/prepare.benchmark.tsv"
     resources:
         **READING,
         workers=CONFIG.runtime["workers"],
@@ -14,7 +10,6 @@ rule prepare:
         images=fixed(flags({**CONFIG.images, "inputs": CONFIG.inputs})),
         # Added and replaced files re-run it.
         changed=lambda wildcards: "".join(map(listing, filter(None, [CONFIG.data, CONFIG.inputs]))),
-        save=subpath(output[0], parent=True),
     message:
         "prepare {params.name}: read every image of {params.data} once"
     shell:

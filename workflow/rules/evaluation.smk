@@ -6,23 +6,15 @@ rule evaluate:
     output:
         **evaluation_outputs(PROCESSOR, "{task}", "{objective}", "{l}", "{arch}"),
         card=f"{PROCESSOR}/README.md",
-    log:
-        f"{PROCESSOR}/evaluate.log",
-    benchmark:
-        f"{PROCESSOR}/evaluate.benchmark.tsv"
     threads: CONFIG.runtime["threads"]
     resources:
         **EVALUATING,
     params:
-        data=subpath(input.data, parent=True),
         task=task_flags,
         models=model_flags,
         measures=MEASURED,
         protocol=CONFIG.protocol,
         arithmetic=ARITHMETIC,
-        save=subpath(output.table, parent=True),
-    message:
-        "evaluate with every recognizer: {output.table}"
     shell:
         "ra evaluate --data {params.data:q} --task {wildcards.task} {params.task}"
         " {params.models} --recognizers {input.recognizers:q} {params.measures}"
@@ -35,7 +27,3 @@ use rule evaluate as evaluate_no_processing with:
         **evaluation_inputs(),
     output:
         **evaluation_outputs(NO_PROCESSING, "{task}", "no processing", "-", "-"),
-    log:
-        f"{NO_PROCESSING}/evaluate.log",
-    benchmark:
-        f"{NO_PROCESSING}/evaluate.benchmark.tsv"

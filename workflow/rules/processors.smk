@@ -8,26 +8,18 @@ rule train:
     output:
         processor=f"{PROCESSOR}/processor.safetensors",
         history=f"{PROCESSOR}/training.csv",
-    log:
-        f"{PROCESSOR}/train.log",
-    benchmark:
-        f"{PROCESSOR}/train.benchmark.tsv"
     wildcard_constraints:
         objective=training_with(),
     threads: CONFIG.runtime["threads"]
     resources:
         **TEAM_TRAINING,
     params:
-        data=subpath(input.data, parent=True),
         task=task_flags,
         objective=objective_flags,
         recognizer=lambda wildcards, input: flags({"recognizer": input.recognizer or None}),
         networks=network_flags,
         schedule=flags(CONFIG.processor_schedule),
         arithmetic=ARITHMETIC,
-        save=subpath(output.processor, parent=True),
-    message:
-        "train a processor: {output.processor}"
     shell:
         "{resources.ra} train --data {params.data:q} --task {wildcards.task} {params.task}"
         " --mode {wildcards.objective} --l {wildcards.l} --arch {wildcards.arch:q}"

@@ -12,10 +12,6 @@ rule tables:
             table=[*CONFIG.tasks, "quality", *MORE_TABLES],
             format=["md", "tex"],
         ),
-    log:
-        f"{TABLES}/table.log",
-    benchmark:
-        f"{TABLES}/table.benchmark.tsv"
     localrule: True
     resources:
         **WRITING,
@@ -23,9 +19,6 @@ rule tables:
         recognizers=flags({"recognizers": CONFIG.evaluate_recognizers}),
         clusters=CONFIG.clusters,
         paper="--paper" if CONFIG.paper else "",
-        save=subpath(output.tidy, parent=True),
-    message:
-        "write the tables: {output.tidy}"
     shell:
         "ra table {params.recognizers} --significance --clusters {params.clusters}"
         " {params.paper}"
@@ -46,18 +39,11 @@ rule transfer_matrix:
             task=CONFIG.tasks,
             format=["csv", "md", "tex"],
         ),
-    log:
-        f"{TABLES}/transfer.log",
-    benchmark:
-        f"{TABLES}/transfer.benchmark.tsv"
     localrule: True
     resources:
         **WRITING,
     params:
         recognizers=flags({"recognizers": CONFIG.evaluate_recognizers}),
-        save=subpath(output[0], parent=True),
-    message:
-        "write the transfer matrices: {output.matrix}"
     shell:
         "ra transfer-matrix {params.recognizers} --evaluations {input:q}"
         " {resources.plugins} --save-dir {params.save:q} 2> {log:q}"
