@@ -72,7 +72,7 @@ def _post(url: str, body: dict, method: str = "POST") -> Any:
 
 
 @contextlib.contextmanager
-def chromium(width: int = 1400, height: int = 1000) -> Iterator[Browser]:
+def chromium(width: int = 1400, height: int = 1000, phone: bool = False) -> Iterator[Browser]:
     port = free_port()
     driver = subprocess.Popen(
         [shutil.which("chromedriver"), f"--port={port}"],
@@ -85,6 +85,9 @@ def chromium(width: int = 1400, height: int = 1000) -> Iterator[Browser]:
         "args": [*flags, f"--window-size={width},{height}"],
         "binary": shutil.which("chromium"),
     }
+    if phone:  # a window cannot be as narrow
+        size = {"width": width, "height": height, "pixelRatio": 2}
+        options["mobileEmulation"] = {"deviceMetrics": size}
     wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
     try:
         for _ in range(100):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import StringIO
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,14 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from ra.files import atomic
-from ra.reporting.names import measure_title, task_title
+from ra.reporting.names import CLEAN, NO_PROCESSING, PLAIN, UNTRAINED, p_model_title, task_title
 
 if TYPE_CHECKING:  # a table needs no torch
     from torch import Tensor
 
 TILE = 192  # side of a magnified image in a strip, in pixels
 MARGIN = 6
+WIDTH = 4.4  # inches of a panel; at that size a phone shows it
 # Okabe and Ito's colours, which colour-blind people tell apart.
 COLOURS = ("#999999", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#0072B2", "#F0E442")
 
@@ -50,85 +52,120 @@ def _svg(figure) -> str:
     return text[text.index("<svg") :]
 
 
-def bars(
-    tables: Mapping[str, pd.DataFrame],
-    limits: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]],
-    measure: str,
-) -> str:
-    """SVG: a panel per task, a group of bars per recognizer, a bar per processor with interval.
+def gains(tables: Mapping[str, pd.DataFrame], measure: str) -> str:
+    """SVG: a panel per task, for each recognizer a dot with interval per processor, filled where
+    the recognizer trained it; points of ``measure`` over plain.
 
     Args:
-        tables: task -> ``measure`` (%), rows processors, columns recognizers.
-        limits: task -> (lower, upper), shaped as the tables.
+        tables: task -> rows with model, recognizer, difference, low, high and met (trained it).
     """
-    colours = _colours(tables)
-    figure, drawn = panels(1, 10, 2.6 + 0.5 / len(tables), rows=len(tables))
+    looks = _looks(name for table in tables.values() for name in table.model)
+    most = max(len(table) + table.recognizer.nunique() for table in tables.values())
+    figure, drawn = panels(len(tables), WIDTH, 1.4 + 0.13 * most)
     for axes, (task, table) in zip(drawn, tables.items(), strict=True):
-        width = min(0.8 / len(table), 0.2)
-        places = np.arange(table.shape[1])
-        low, high = (limit.to_numpy(dtype=float) for limit in limits[task])
-        for row, name in enumerate(table.index):
-            values = table.iloc[row].to_numpy(dtype=float)
-            error = np.clip(np.stack([values - low[row], high[row] - values]), 0, None)
-            axes.bar(
-                places + (row - (len(table) - 1) / 2) * width,
-                values,
-                width,
-                yerr=error,
-                color=colours[name],
-                label=name if axes is drawn[0] else None,
-                error_kw={"elinewidth": 0.8, "ecolor": "#333333"},
-            )
-        axes.set_xticks(places, table.columns)
-        axes.set_ylabel(f"{measure} (%)")
+        models, recognizers = list(table.model.unique()), list(table.recognizer.unique())
+        known = table[table.model != UNTRAINED[NO_PROCESSING]]
+        nothing = table.drop(known.index).difference
+        for row in known.itertuples():
+            _spot(axes, row, -recognizers.index(row.recognizer), models, looks)
+        ends = axes.get_xlim()
+        for row in table.loc[nothing.index].itertuples() if _near(nothing, *ends) else ():
+            _spot(axes, row, -recognizers.index(row.recognizer), models, looks)
+        axes.axvline(0, color="black", lw=0.8)
+        for place in range(1, len(recognizers)):
+            axes.axhline(0.5 - place, color="#cccccc", lw=0.6)
+        axes.set_yticks([-place for place in range(len(recognizers))], recognizers)
+        axes.set_ylim(0.5 - len(recognizers), 0.5)
+        axes.set_xlabel(f"points of {measure} over plain")
+        axes.grid(axis="x", alpha=0.3)
         _plain_axes(axes, task)
-    figure.legend(loc="outside upper center", ncols=min(5, len(colours)), frameon=False)
-    return _svg(figure)
+    return _with_legend(figure, looks, len(tables))
 
 
-def plane(tables: Mapping[str, pd.DataFrame], quality: pd.DataFrame, measure: str) -> str:
-    """SVG: a panel per task, PSNR against the mean ``measure`` of all recognizers.
+def _spot(axes, row, group: float, models: Sequence[str], looks: Mapping) -> None:
+    marker, colour = looks[row.model]
+    if row.model == UNTRAINED[CLEAN]:  # the ceiling of all
+        axes.vlines(row.difference, group - 0.45, group + 0.45, colour, "--", lw=1.2)
+        return
+    place = group + 0.4 - 0.8 * (models.index(row.model) + 0.5) / len(models)
+    if row.low == row.low:  # NaN where it was not tested
+        axes.plot([row.low, row.high], [place, place], color=colour, lw=1.2)
+    fill = colour if row.met or marker == "x" else "white"
+    axes.plot(row.difference, place, marker, ms=6, mec=colour, mfc=fill, mew=1.4)
+
+
+def plane(tables: Mapping[str, pd.DataFrame], measure: str) -> str:
+    """SVG: a panel per task, PSNR against mean ``measure``, an arrow from plain to each processor.
 
     Args:
-        tables: task -> ``measure`` (%), rows processors, columns recognizers.
-        quality: the image-quality table, with rows (task, processor).
+        tables: task -> rows processors; x (PSNR, dB), y (%), and the ends of their intervals,
+            x_low, x_high, y_low, y_high. Clean images have no PSNR and are a line.
     """
-    colours = _colours(tables)
-    psnr = quality[measure_title("psnr")]
-    figure, drawn = panels(len(tables), 10 / len(tables), 3.6)
+    looks = _looks(name for table in tables.values() for name in table.index)
+    figure, drawn = panels(len(tables), WIDTH, 3.8)
+    nothing, clean, plain = (p_model_title(name) for name in (NO_PROCESSING, CLEAN, PLAIN))
     for axes, (task, table) in zip(drawn, tables.items(), strict=True):
-        for name, share in table.mean(axis=1).items():
-            look = {"ms": 9, "color": colours[name], "label": name if axes is drawn[0] else None}
-            axes.plot(psnr[task_title(task), name], share, "o", **look)
-        axes.margins(0.15)
+        for name, row in table.drop([nothing, clean], errors="ignore").iterrows():
+            _cross(axes, row, looks[name])
+            if plain in table.index and name != plain:
+                arrow = {"arrowstyle": "->", "color": looks[name][1], "lw": 1.5}
+                begin = tuple(table.loc[plain, ["x", "y"]])
+                axes.annotate("", (row.x, row.y), begin, arrowprops=arrow)
+        for row in table[table.index == clean].itertuples():
+            axes.axhline(row.y, color="black", lw=1, ls="--")
+            axes.annotate(clean, (0.01, row.y), xycoords=("axes fraction", "data"), va="bottom")
+        none = table[table.index == nothing]
+        near = _near(none.x, *axes.get_xlim()) and _near(none.y, *axes.get_ylim())
+        for _, row in none.iterrows():
+            if near:
+                _cross(axes, row, looks[nothing])
+            else:
+                text = f"{nothing}: {row.x:.1f} dB, {row.y:.1f} %"
+                axes.annotate(text, (0.02, 0.03), xycoords="axes fraction")
         axes.set_xlabel("PSNR (dB)")
         axes.grid(alpha=0.3)
         _plain_axes(axes, task)
-    drawn[0].set_ylabel(f"mean {measure} of all recognizers (%)")
-    figure.legend(loc="outside upper center", ncols=min(5, len(colours)), frameon=False)
+    drawn[0].set_ylabel(f"mean {measure} (%)")
+    return _with_legend(figure, looks, len(tables))
+
+
+def _cross(axes, row, look: tuple[str, str]) -> None:
+    ends = (
+        np.clip([[row[a] - row[f"{a}_low"]], [row[f"{a}_high"] - row[a]]], 0, None) for a in "xy"
+    )
+    across, up = ends
+    axes.errorbar(row.x, row.y, up, across, look[0], color=look[1], ms=7, elinewidth=0.7)
+
+
+def _looks(found: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Marker and colour of each processor, the same in every plot of a page; markers differ, so
+    that a plot can be read without colours."""
+    fixed = {CLEAN: ("|", "black"), NO_PROCESSING: ("x", "#666666"), PLAIN: ("P", COLOURS[6])}
+    known = {p_model_title(name): look for name, look in fixed.items()}
+    found = list(dict.fromkeys(found))
+    others = zip(cycle("os^Dv<>"), cycle(COLOURS[2:6]))
+    return {name: known.get(name) or next(others) for name in found}
+
+
+def _near(values: pd.Series, low: float, high: float) -> bool:
+    """Whether they lie so near to an axis that they can be shown without hiding the rest."""
+    return bool(values.between(2 * low - high, 2 * high - low).all())
+
+
+def _with_legend(figure, looks: Mapping[str, tuple[str, str]], columns: int) -> str:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], ls="", marker=marker, color=colour, label=name)
+        for name, (marker, colour) in looks.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2 * columns, frameon=False)
     return _svg(figure)
-
-
-def _colours(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
-    """A colour for each processor, the same in every plot of a page."""
-    names = dict.fromkeys(name for table in tables.values() for name in table.index)
-    return {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(names)}
 
 
 def _plain_axes(axes, task: str) -> None:
     axes.set_title(task_title(task), loc="left", fontweight="bold")
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def gains(table: pd.DataFrame, measure: str) -> str:
-    """SVG heat map of differences in points: blue gains, red losses, white none."""
-    figure, (axes,) = panels(1, max(6.5, 4 + 1.15 * table.shape[1]), 1.2 + 0.42 * len(table))
-    most = max(np.nanmax(np.abs(table.to_numpy(dtype=float))), 1.0)  # weak below a point
-    names = [", ".join(map(str, np.atleast_1d(name))) for name in table.index]
-    look = {"cmap": "RdBu", "vmin": -most, "vmax": most}
-    image = _matrix(axes, table, names, "+.1f", lambda v: abs(v) > 0.6 * most, look)
-    figure.colorbar(image, label=f"points of {measure} over plain")
-    return _svg(figure)
 
 
 def write_heat_map(path: Path, table: pd.DataFrame, title: str) -> None:

@@ -80,7 +80,7 @@ def test_tables_and_report_are_of_agreement(place):
     more = ["--data", place / "data", "--significance", place / "t/significance.csv"]
     call("report", "--save-dir", place / "r", *more, "--evaluations", *evaluations)
     page = (place / "r/report.html").read_text()
-    assert "points of agreement on average" in page and "<th>P, agreement in %</th>" in page
+    assert "Points of agreement over plain" in page and "<th>agreement in %</th>" in page
     assert not re.search("top-1|accura", page, re.I)
     call("transfer-matrix", "--save-dir", place / "m", "--evaluations", *evaluations)
     for name in ("transfer", "table1"):

@@ -11,7 +11,6 @@ rule report:
         significance=f"{TABLES}/significance.csv",
     output:
         page=shown(f"{REPORT}/report.html", "page", "Tables"),
-        bars=shown(f"{REPORT}/bars.svg", "bars", "Tables"),
         gains=shown(f"{REPORT}/gains.svg", "gains", "Transfer"),
         plane=shown(f"{REPORT}/plane.svg", "plane", "Image quality"),
     log:
