@@ -34,6 +34,7 @@ SOURCES = ("state_dict", "torchscript", "exported")
 # Where training scripts keep the weights, and what wrappers put before their names.
 STATES = ("state_dict", "model", "state_dict_ema", "model_ema")
 PREFIXES = ("module.", "_orig_mod.", "model.")
+ON_DEVICE = torch.ops.aten._assert_tensor_metadata.default
 Positive = Annotated[Float, Field(gt=0)]
 
 
@@ -121,6 +122,9 @@ class Program(nn.Module):
                 self.program = torch.jit.load(str(file), map_location="cpu").eval()
             else:
                 self.program = torch.export.load(str(file)).module()
+                for node in self.program.graph.find_nodes(op="call_function", target=ON_DEVICE):
+                    self.program.graph.erase_node(node)  # it insists on the device of the export
+                self.program.recompile()
         except Exception as error:
             raise UserError(f"{file}: not a {kind} file ({first_line(error)})") from None
 

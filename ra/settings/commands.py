@@ -278,6 +278,25 @@ class Export(Command):
     transformer: bool = setting(False, "with the transformer, which lies beside the processor")
 
 
+class ExportZeroShot(Command):
+    """Write a CLIP model of open_clip with your class names as a recognizer."""
+
+    model: str = setting(..., "open_clip's name, such as ViT-B-32", metavar="NAME")
+    pretrained: str = setting(
+        ..., "open_clip's tag of its weights, or a file; none: random weights"
+    )
+    classes: Path = files(
+        "a line a class: its name in the data set, or name: words that describe it"
+    )
+    template: tuple[Annotated[str, Field(pattern=r"\{\}")], ...] = setting(
+        ("a photo of a {}.",),
+        "sentences around the words, {}; of several, the mean is taken",
+        min_length=1,
+        metavar="TEXT",
+    )
+    save_dir: Path = save_dir("for recognizer.yaml and zero_shot.pt2")
+
+
 class Watch(Command):
     """Show one line for each job that runs: epoch, images/s, time left."""
 
