@@ -139,7 +139,7 @@ class BlackBox(Command, BlackBoxService):
     ra: Files = files("processor.safetensors of RA processors, each of the task of its plain")
     program: str | None = setting(
         None,
-        "program that prints a label a line for PNG files; {files} stands for them",
+        "program that prints a label a line for PNG files, {files}; or an answer for one, {file}",
         flag="command",
         metavar="WORDS",
     )

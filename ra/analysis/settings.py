@@ -60,6 +60,10 @@ class BlackBoxService(Settings):
         "compare answers with the label, or with the answer to the clean image",
         min_length=1,
     )
+    answers: Literal["label", "text"] = setting(
+        "label",
+        "text: compared by character error rate as well; white space counts as one space",
+    )
     classes: Path | None = setting(None, "YAML file: answer -> class name", metavar="FILE")
     sheet_images: Int = setting(60, "images on the sheet for people", ge=0)
     seed: Int = setting(0, "draws images and the order of the sheet", ge=0)
@@ -180,7 +184,8 @@ class BlackBoxAnalysis(BlackBoxService):
     )
     command: tuple[str | float, ...] | None = setting(
         None,
-        "program and arguments; {files} stands for PNG files, for each of which it prints a label",
+        "program and arguments; {files} stands for PNG files, for each of which it prints a label; "
+        "or {file} for one, of which all that it prints is the answer",
         min_length=1,
     )
 

@@ -194,7 +194,8 @@ class Command:
     """A program that takes PNG files and prints one label a line, in their order.
 
     Attributes:
-        argv: the program and its arguments; ``{files}`` stands for the files of a batch. There is
+        argv: the program and its arguments; ``{files}`` stands for the files of a batch. With
+            ``{file}`` it is called for each file, and all that it prints is the answer. There is
             no shell.
         batch: files a call.
         timeout_s: longest duration of a call, seconds.
@@ -205,8 +206,8 @@ class Command:
     timeout_s: float = 600.0
 
     def __post_init__(self) -> None:
-        if "{files}" not in self.argv:
-            raise UserError("--command: holds no {files}, for which the image files are put")
+        if not {"{files}", "{file}"} & {*self.argv}:
+            raise UserError("--command: holds no {files} or {file}, where the image files are put")
 
     @property
     def identity(self) -> str:
@@ -216,9 +217,10 @@ class Command:
         return json.dumps(["command", *self.argv, *known])
 
     def classify(self, images: Sequence[bytes]) -> Iterator[Answer]:
-        """The label of each PNG; an empty line is None. Raises UserError where the call fails."""
-        for begin in range(0, len(images), self.batch):
-            part = images[begin : begin + self.batch]
+        """The label of each PNG; it may be empty. Raises UserError where the call fails."""
+        batch = self.batch if "{files}" in self.argv else 1
+        for begin in range(0, len(images), batch):
+            part = images[begin : begin + batch]
             with tempfile.TemporaryDirectory(prefix="ra-black-box-") as folder:
                 files = [Path(folder, f"{number:06d}.png") for number in range(len(part))]
                 for file, png in zip(files, part, strict=True):
@@ -226,7 +228,8 @@ class Command:
                 yield from self._call([str(file) for file in files])
 
     def _call(self, files: list[str]) -> list[Answer]:
-        argv = [w for word in self.argv for w in (files if word == "{files}" else [word])]
+        places = ("{files}", "{file}")
+        argv = [w for word in self.argv for w in (files if word in places else [word])]
         try:
             run = subprocess.run(
                 argv, capture_output=True, timeout=self.timeout_s, text=True, errors="replace"
@@ -237,10 +240,12 @@ class Command:
         if run.returncode:
             said = (run.stderr.strip().splitlines() or ["nothing on stderr"])[-1][:200]
             raise UserError(f"--command: {argv[0]} ended with code {run.returncode} ({said})")
+        if "{files}" not in self.argv:
+            return [run.stdout.strip()]
         lines = run.stdout.splitlines()
         if len(lines) != len(files):
             raise UserError(
                 f"--command: {argv[0]} printed {len(lines)} lines for {len(files)} files; "
                 "it must print one label a line"
             )
-        return [line.strip() or None for line in lines]
+        return [line.strip() for line in lines]

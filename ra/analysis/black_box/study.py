@@ -6,6 +6,7 @@ import io
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -21,15 +22,18 @@ from ra.analysis.scores import shown
 from ra.data.prepare import require_labels
 from ra.data.splits import open_split
 from ra.errors import UserError
-from ra.evaluation.statistics import accuracy, mcnemar
-from ra.files import write_csv
+from ra.evaluation.statistics import accuracy, compare, mean, over_seeds
+from ra.files import write_csv, write_text
 from ra.progress import Progress
 from ra.reporting.names import recognizer_title, task_title
-from ra.reporting.tables import write_markdown
 from ra.runtime.devices import use_device
 
 KINDS = {"clean": "clean", "no_processing": "no processing", "plain": "plain", "ra": "RA"}
 KEYS = ["task", "training_r", "lambda"]
+TITLES = {
+    "agreement": ("%", "only RA : only plain", "p (McNemar)"),
+    "cer": ("CER, %", "RA lower : plain lower", "p (paired t)"),
+}
 
 
 def png(image: Tensor) -> bytes:
@@ -46,7 +50,8 @@ def run_black_box(o: BlackBox) -> None:
         raise UserError(f"--plain: {len(o.plain)} files for {len(o.ra)} of --ra; give pairs")
     box = service(o)
     split = open_split(**dict(o.source), split="val")
-    require_labels(split.info, "the study of a black box")
+    if "label" in o.against:
+        require_labels(split.info, "--against label")
     chosen = draw_images(len(split), o.images, o.seed)
     rows, pictures = [], []
     with use_device(o.machine) as where:
@@ -56,18 +61,21 @@ def run_black_box(o: BlackBox) -> None:
             for batch, made in outputs(split, task, [None, *pair[::-1]], chosen, where):
                 views = dict(zip(KINDS, [batch.target, *made], strict=True))
                 for position, index in enumerate(batch.index.tolist()):
-                    name = split.info.classes[split.labels[index]]
+                    name = split.info.classes[split.labels[index]] if split.info.classes else ""
                     rows += [[*identity, index, split.paths[index], name, kind] for kind in views]
                     pictures += [png(view[position]) for view in views.values()]
     cache = AnswerCache(box, o.cache or o.save_dir / "cache")
     labels = cache.labels(pictures, lambda items: Progress(items, name="black box", unit="image"))
+    text = o.answers == "text"
     table = pd.DataFrame(rows, columns=[*KEYS, "index", "path", "label", "kind"])
-    table["answer"] = labels
+    table["answer"] = [" ".join((one or "").split()) if text else one or None for one in labels]
     table["class"] = as_classes(table.answer, o.classes)
-    agreeing = agreement(table, o.against)
+    agreeing = agreement(table, o.against, text)
     write_csv(o.save_dir / "answers.csv", table)
     write_csv(o.save_dir / "agreement.csv", agreeing)
-    write_markdown(readable(agreeing), o.save_dir / "agreement.md")
+    parts = [readable(part) for _, part in agreeing.groupby("measure", sort=False)]
+    tables = "\n\n".join(part.to_markdown(index=False) for part in parts)
+    write_text(o.save_dir / "agreement.md", tables + "\n")
     write_sheet(table, pictures, o.sheet_images, o.seed, o.save_dir)
     known = len(set(pictures)) - cache.sent
     print(f"{cache.sent} images sent, {known} answers from {cache.folder.parent}")
@@ -94,45 +102,76 @@ def as_classes(answers: pd.Series, mapping: Path | None) -> pd.Series:
     return answers.map(lambda answer: table.get(answer, answer))
 
 
-def agreement(table: pd.DataFrame, against: Sequence[str]) -> pd.DataFrame:
+def agreement(table: pd.DataFrame, against: Sequence[str], text: bool = False) -> pd.DataFrame:
     """Share of agreeing answers (%), with a 95 % Wilson interval, per pair and kind of image.
 
     Args:
         table: KEYS, index, kind, label, answer, class; a row per image and kind, all kinds of an
             image present.
+        text: answers are text, "" where none was found. The mean of ``error_rates`` is a second
+            measure, cer. Images whose clean answer is empty are not compared with it.
 
     Returns:
-        KEYS, against, kind, value, low, high, n; for kind ``ra`` also only_ra and only_plain
-        (images on which only that one agrees) and p of McNemar's exact test between the two.
+        measure, KEYS, against, kind, value, low, high, n; for kind ``ra`` also only_ra and
+        only_plain (images on which that one agrees and the other does not, or has the lower rate),
+        difference to plain, difference_low, difference_high, and p: McNemar's exact test, or with
+        cer the paired t test.
+
+    Raises:
+        UserError: the answers to all clean images are empty.
     """
     rows = []
     for keys, part in table.groupby(KEYS, sort=False):
-        wide = part.pivot(index="index", columns="kind", values=["answer", "class"])
-        label = part.drop_duplicates("index").set_index("index").label.loc[wide.index]
+        every = part.pivot(index="index", columns="kind", values=["answer", "class"])
+        label = part.drop_duplicates("index").set_index("index").label
         for target in against:
-            given, truth = wide["class"], label
+            wide = every[every["answer", "clean"] != ""] if target == "clean" else every
+            if wide.empty:
+                raise UserError("--against clean: the black box found no text in any clean image")
+            given, truth = wide["class"], label.loc[wide.index]
             if target == "clean":
                 given, truth = wide["answer"], wide["answer", "clean"]
-            hits = {kind: (given[kind] == truth) & given[kind].notna() for kind in KINDS}
-            for kind in KINDS:
-                if (target, kind) != ("clean", "clean"):  # it agrees with itself
-                    row = dict(zip(KEYS, keys, strict=True), against=target, kind=kind)
-                    rows.append(row | accuracy(hits[kind]))
-            ra, plain = hits["ra"], hits["plain"]  # the last row is that of ra
-            rows[-1] |= {"only_ra": (ra & ~plain).sum(), "only_plain": (plain & ~ra).sum()}
-            rows[-1]["p"] = mcnemar(ra, plain)
+            kinds = [kind for kind in KINDS if (target, kind) != ("clean", "clean")]  # with itself
+            hits = {kind: (given[kind] == truth) & given[kind].notna() for kind in kinds}
+            measures: dict[str, Any] = {"agreement": (hits, accuracy)}
+            if text:
+                measures["cer"] = ({kind: error_rates(given[kind], truth) for kind in kinds}, mean)
+            for measure, (scores, summary) in measures.items():
+                row = {"measure": measure, **dict(zip(KEYS, keys, strict=True)), "against": target}
+                rows += [row | {"kind": kind} | summary(scores[kind]) for kind in kinds]
+                rows[-1] |= _paired(measure, scores["ra"], scores["plain"])  # that of ra
     return pd.DataFrame(rows)
 
 
+def error_rates(answers: pd.Series, truth: pd.Series) -> pd.Series:
+    """Characters to insert, delete or replace for the true text, % of its length; above 100 too."""
+    from torchmetrics.functional.text import char_error_rate
+
+    pairs = zip(answers, truth, strict=True)
+    return pd.Series([100 * char_error_rate(a, t).item() for a, t in pairs], index=truth.index)
+
+
+def _paired(measure: str, ra: pd.Series, plain: pd.Series) -> dict[str, float]:
+    if measure == "agreement":
+        better, worse, test = ra & ~plain, plain & ~ra, compare(ra, plain)
+    else:
+        better, worse, test = ra < plain, ra > plain, over_seeds((ra - plain).tolist())
+    ends = {f"difference_{end}": test[end] for end in ("low", "high")}
+    counts = {"only_ra": better.sum(), "only_plain": worse.sum()}
+    return {**counts, "difference": test["difference"], **ends, "p": test["p"]}
+
+
 def readable(agreeing: pd.DataFrame) -> pd.DataFrame:
-    """A row per pair and target: the agreement of every kind with its interval, and the test."""
+    """A row per pair and target: one measure of every kind with its interval, and the test."""
+    unit, only, test = TITLES[agreeing.measure.iloc[0]]
     rows = []
     for keys, part in agreeing.groupby([*KEYS, "against"], sort=False):
         row = dict(zip(["Task", "Training R", "lambda", "against"], keys, strict=True))
         row |= {"Task": task_title(keys[0]), "Training R": recognizer_title(keys[1])}
-        titles = part.kind.map(KINDS) + " (%)"
-        row |= dict(zip(titles, shown(part, "value"), strict=True))
+        row |= dict(zip(part.kind.map(KINDS) + f" ({unit})", shown(part, "value"), strict=True))
         ra = part.iloc[-1]
-        row |= {"n": ra.n, "only RA : only plain": f"{ra.only_ra:.0f} : {ra.only_plain:.0f}"}
-        rows.append(row | {"p (McNemar)": f"{ra.p:.3g}"})
+        row |= {"n": ra.n, only: f"{ra.only_ra:.0f} : {ra.only_plain:.0f}"}
+        if unit != "%":
+            row["RA - plain"] = shown(part, "difference", sign="+").iloc[-1]
+        rows.append(row | {test: f"{ra.p:.3g}"})
     return pd.DataFrame(rows).fillna("-")

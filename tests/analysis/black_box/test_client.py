@@ -314,6 +314,15 @@ def test_a_program_gets_files_in_batches_and_no_shell(tmp_path):
     assert list(box.classify([b"1", b"2", b"3"])) == wanted
 
 
+def test_all_that_a_program_prints_of_a_single_file_is_its_answer(tmp_path):
+    path = program(tmp_path, "print('two\\n\\n lines\\f', files[1:]) if len(files) else None")
+    box = Command((sys.executable, str(path), "{file}", "--psm", "6"))
+    assert list(box.classify([b"1", b"2"])) == ["two\n\n lines\f ['--psm', '6']"] * 2
+    silent = Command((sys.executable, "-c", "", "{file}"))
+    kept = AnswerCache(silent, tmp_path / "kept").labels([bytes([k]) for k in range(4)])
+    assert kept == [""] * 4, "a picture may hold no text"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -332,7 +341,7 @@ def test_a_program_that_fails_is_named(tmp_path, text, message):
 def test_a_program_that_is_not_there_is_named():
     with pytest.raises(UserError, match="no-such-program failed"):
         list(Command(("no-such-program", "{files}")).classify([b"1"]))
-    with pytest.raises(UserError, match="holds no {files}"):
+    with pytest.raises(UserError, match="holds no {files} or {file}"):
         Command(("program",))
 
 

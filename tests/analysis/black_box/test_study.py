@@ -6,12 +6,15 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 import torch
+from helpers import write_photographs
 from PIL import Image
 
 from ra.analysis.black_box.sheet import preferences, read_sheet, write_sheet
-from ra.analysis.black_box.study import agreement, as_classes, png, readable
+from ra.analysis.black_box.study import agreement, as_classes, error_rates, png, readable
 from ra.cli import main
+from ra.data.prepare import prepare
 from ra.errors import UserError
 from ra.models.checkpoints import save_model
 from ra.models.processors import build_processor
@@ -63,6 +66,32 @@ def test_answers_are_mapped_to_classes(tmp_path):
         as_classes(found, tmp_path / "map.yaml")
 
 
+def test_text_is_compared_by_characters_too():
+    table = answered(
+        ra=["abcd", "ab", "x"], plain=["abxx", "", "y"], clean=["abcd", "abc", ""]
+    ).fillna("")
+    held = agreement(table, ["clean"], text=True).set_index(["measure", "kind"])
+    assert (held.n == 2).all(), "where the clean answer is empty there is nothing to compare with"
+    assert held.value["agreement", "ra"] == 50 and held.value["agreement", "plain"] == 0
+    rates = {"no_processing": 100, "plain": (50 + 100) / 2, "ra": (0 + 100 / 3) / 2}
+    for kind, rate in rates.items():
+        assert held.value["cer", kind] == pytest.approx(rate)
+    ra = held.loc["cer", "ra"]
+    assert (ra.only_ra, ra.only_plain) == (2, 0)
+    assert ra.difference == pytest.approx(rates["ra"] - rates["plain"])
+    assert ra.difference_low < ra.difference < ra.difference_high and 0 < ra.p < 1
+    assert ra.p == pytest.approx(scipy.stats.ttest_rel([0, 100 / 3], [50, 100]).pvalue)
+    with pytest.raises(UserError, match="found no text in any clean image"):
+        agreement(table.assign(answer=""), ["clean"], text=True)
+
+
+def test_the_rate_of_errors_in_characters():
+    """Checked by hand: insert, delete and replace cost one each, case counts."""
+    given = pd.Series(["kitten", "sitting!", "", "Sitting", "sitting sitting"])
+    rates = error_rates(given, pd.Series(["sitting"] * 5))
+    assert rates.round(4).tolist() == [round(100 * n / 7, 4) for n in (3, 1, 7, 1, 8)]
+
+
 @pytest.fixture(scope="module")
 def study(prepared, tmp_path_factory):
     """A finished study of a program that sees a class in the bytes of a file."""
@@ -92,6 +121,40 @@ def test_a_study_writes_answers_agreement_and_a_sheet(study):
     clean = answers[answers.kind == "clean"]
     assert held.value["label", "clean"] == pytest.approx(100 * (clean.answer == clean.label).mean())
     assert (out / "agreement.md").read_text().count("\n") == 4
+
+
+def test_a_study_of_text_takes_all_white_space_for_one_space(study):
+    place, arguments = study
+    (place / "ocr.py").write_text(
+        "import sys\nfrom PIL import Image\nanswers = ['', ' a\\n\\n b\\f', 'a b']\n"
+        "print(answers[Image.open(sys.argv[1]).getpixel((3, 3))[0] % 3])"
+    )
+    program = shlex.join([sys.executable, str(place / "ocr.py"), "{file}"])
+    given = [*arguments[: arguments.index("--command")], "--command", program, "--answers", "text"]
+    out = place / "text"
+    given = [*given, "--images", "4", "--against", "clean", "--save-dir", str(out)]
+    assert main(given) == 0
+    answers = pd.read_csv(out / "answers.csv", keep_default_na=False)
+    assert set(answers.answer) == {"", "a b"}
+    held = pd.read_csv(out / "agreement.csv")
+    assert held.measure.unique().tolist() == ["agreement", "cer"]
+    found = (answers[answers.kind == "clean"].answer != "").sum()
+    assert (held.n == found).all() and 0 < found < 4
+    assert [table.count("\n") for table in (out / "agreement.md").read_text().split("\n\n")] == [
+        2,
+        3,
+    ]
+
+
+def test_images_without_labels_are_compared_with_their_clean_answer(study, tmp_path, capsys):
+    arguments = study[1]
+    photographs = write_photographs(tmp_path / "photographs")
+    prepare(photographs, tmp_path / "data", name="tiny", resize=20, crop=16)
+    given = [str(tmp_path / "data") if word == arguments[2] else word for word in arguments]
+    assert main([*given, str(tmp_path / "out"), "--against", "clean"]) == 0
+    assert set(pd.read_csv(tmp_path / "out/agreement.csv").against) == {"clean"}
+    assert main([*given, str(tmp_path / "out")]) == 1
+    assert "no labels, which --against label needs" in capsys.readouterr().err
 
 
 def test_a_second_run_sends_nothing_and_says_the_same(study, capsys):
