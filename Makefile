@@ -11,7 +11,7 @@ help:  ## list the targets
 results: .venv/.installed  ## run the default experiment; CORES=N sets the number of cores
 	$(BIN)/snakemake --cores $(CORES)
 
-test: .venv/.installed  ## format, lint, types and all tests
+test: .venv/.installed .venv/.browser  ## format, lint, types and all tests
 	$(BIN)/ruff format --check ra tests tools
 	$(BIN)/ruff check ra tests tools
 	$(BIN)/mypy
@@ -41,3 +41,18 @@ lock:  ## choose newer versions within pyproject.toml's ranges; needs uv
 	$(BIN)/pip install --disable-pip-version-check -q --require-hashes -r requirements.lock
 	$(BIN)/pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	touch $@
+
+# For the tests of what people see in a browser; without one they are skipped. Tried once, and a
+# failure is no error.
+APT := timeout 300 apt-get -qy -o Acquire::Retries=0 -o Acquire::http::Timeout=20
+CHROMIUM := chromium chromium-driver
+.venv/.browser: export DEBIAN_FRONTEND := noninteractive
+.venv/.browser: .venv/.installed
+	@if command -v chromedriver >/dev/null; then :; \
+	elif grep -qsx ID=debian /etc/os-release && [ "$$(id -u)" = 0 ]; then \
+	  echo "apt-get install $(CHROMIUM)  # see .venv/browser.log"; \
+	  { $(APT) update && $(APT) install --no-install-recommends $(CHROMIUM); } \
+	    >.venv/browser.log 2>&1; \
+	fi; command -v chromedriver >/dev/null || \
+	  echo "Tests in a browser are skipped. On Debian: sudo apt-get install $(CHROMIUM)"
+	@touch $@

@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(
-    not (shutil.which("chromedriver") and shutil.which("chromium")),
-    reason="no chromium and chromedriver here (apt-get install chromium chromium-driver)",
+    not (CHROMIUM and shutil.which("chromedriver")),
+    reason="no browser here; on Debian: sudo apt-get install chromium chromium-driver",
 )
 
 
@@ -83,12 +84,13 @@ def chromium(width: int = 1400, height: int = 1000, phone: bool = False) -> Iter
     flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     options = {
         "args": [*flags, f"--window-size={width},{height}"],
-        "binary": shutil.which("chromium"),
+        "binary": CHROMIUM,
     }
     if phone:  # a window cannot be as narrow
         size = {"width": width, "height": height, "pixelRatio": 2}
         options["mobileEmulation"] = {"deviceMetrics": size}
     wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
+    session = None
     try:
         for _ in range(100):
             with contextlib.suppress(OSError):
@@ -96,7 +98,8 @@ def chromium(width: int = 1400, height: int = 1000, phone: bool = False) -> Iter
                 break
             time.sleep(0.1)
         yield Browser(address, session)
-        _post(f"{address}/session/{session}", {}, "DELETE")
     finally:
+        if session:  # else Chromium outlives its driver
+            _post(f"{address}/session/{session}", {}, "DELETE")
         driver.terminate()
         driver.wait()

@@ -13,13 +13,24 @@ from ra.data.prepare import prepare
 from ra.models.recognizers import build_recognizer, freeze
 
 torch.set_num_threads(1)
-SLOW = ("bench", "published", "reliability", "workflow")  # folders whose tests start many processes
+SLOW = ("workflow", "bench", "reliability", "published")  # folders whose tests start many processes
+LONGEST_FIRST = (*SLOW, "tracking", "training", "runtime")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
+    """Long files start first, so that no worker is left with one in the end. A file is one
+    worker's; the tests of one finished experiment are so too, whichever file they are in."""
     for item in items:
-        if item.path.relative_to(ROOT / "tests").parts[0] in SLOW:
+        path = item.path.relative_to(ROOT / "tests")
+        folder = path.parts[0]
+        if folder in SLOW:
             item.add_marker("slow")
+        alone = "tiny" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("tiny" if alone else str(path)))
+        item.order = LONGEST_FIRST.index(folder) + 1 if folder in LONGEST_FIRST else 99
+        item.order -= 9 * alone
+    items.sort(key=lambda item: item.order)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,8 @@
 """The README keeps its word: its examples run, its commands are those of the default experiment."""
 
 import re
+import shutil
+import subprocess
 
 import pytest
 import yaml
@@ -45,6 +47,33 @@ def test_the_two_commands_are_the_makefiles_and_cis():
         assert f"\n{command}\n" in README
         assert re.search(rf"^{command.split()[1]}:", makefile, re.M)
     assert (ROOT / ".ci/run").read_text().rstrip().endswith("make test")
+
+
+@pytest.mark.parametrize("installs", [True, False])
+def test_make_test_installs_a_browser_where_it_can_and_goes_on_where_not(tmp_path, installs):
+    """As root on a Debian without a browser; `id`, `grep` and `apt-get` are not the real ones."""
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for name in ("bin", ".venv"):
+        (tmp_path / name).mkdir()
+    for name in ("sh", "touch", "timeout", "cp"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name))
+    install = 'echo "$@"; case "$*" in *install*) cp bin/id bin/chromedriver;; esac'
+    fakes = {"id": "echo 0", "grep": "exit 0", "apt-get": install if installs else "exit 100"}
+    for name, does in fakes.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / ".venv/.installed").touch()
+    command, only = [shutil.which("make"), ".venv/.browser"], {"PATH": str(tmp_path / "bin")}
+    done = subprocess.run(command, cwd=tmp_path, env=only, capture_output=True, text=True)
+    assert done.returncode == 0 and (tmp_path / ".venv/.browser").exists(), done.stderr
+    said = (
+        "Tests in a browser are skipped. On Debian: sudo apt-get install chromium chromium-driver"
+    )
+    assert (said in done.stdout) is not installs
+    log = (tmp_path / ".venv/browser.log").read_text()
+    assert ("install --no-install-recommends chromium chromium-driver\n" in log) is installs
+    assert ".venv/.browser" in re.search(r"^test:.*", (ROOT / "Makefile").read_text(), re.M)[0]
 
 
 def test_the_environment_is_activated_before_its_commands():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import ROOT, planned, snakemake, write_images
+from helpers import ROOT, planned, snakemake, snakemake_command, write_images
 
 
 @pytest.fixture
@@ -102,8 +102,9 @@ def test_no_more_jobs_start_than_there_are_places_on_gpus(
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
     config = yaml.safe_load((ROOT / "config.yaml").read_text()) | {"data": "/none"}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config | {"runtime": runtime}))
-    said = snakemake(tmp_path, "prepare", *arguments).stderr
-    assert f'gpu=Resource("gpu", {provided})' in said
+    command = snakemake_command(tmp_path, "prepare", *arguments)
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert f'gpu=Resource("gpu", {provided})' in run.stderr
 
 
 ZOO = ["resnet18", "shufflenet_v2_x1_0", "googlenet", "densenet121"]

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import yaml
-from helpers import ROOT, planned, snakemake, snakemake_command
+from helpers import ROOT, clean_environment, fork, planned, snakemake, snakemake_command
 
 
 def test_pip_accepts_the_list_of_the_conda_environment(tmp_path):
@@ -35,8 +35,7 @@ def test_the_catalogs_snakefile_is_the_whole_workflow(tmp_path):
     (tmp_path / "config.yaml").write_text((ROOT / "config.yaml").read_text())
     command = snakemake_command(tmp_path, "--dry-run")
     command[command.index(str(ROOT / "Snakefile"))] = str(ROOT / "workflow/Snakefile")
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert planned(run)["train"] == 9
+    assert planned(fork(command, tmp_path))["train"] == 9
 
 
 def test_another_workflow_uses_this_one_as_a_module(tmp_path):
@@ -49,7 +48,7 @@ def test_another_workflow_uses_this_one_as_a_module(tmp_path):
     (tmp_path / "outer.yaml").write_text(yaml.safe_dump(ours))
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run"]
     command += ["--configfile", "outer.yaml"]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    run = fork(command, tmp_path)
     assert planned(run)["m_train"] == 30 and "inner/tables/all.csv" in run.stdout + run.stderr
     # Every job says what it does, instead of Snakemake's "rule m_train:".
     said = set(re.findall(r"^(?:local)?rule (\w+):", run.stdout + run.stderr, re.M))
@@ -67,7 +66,7 @@ def test_remote_data_is_fetched_before_it_is_prepared(tmp_path):
     config = yaml.safe_load((ROOT / "config.yaml").read_text()) | {"data": "photos"}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run"]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    run = fork(command, tmp_path)
     jobs = planned(run)
     assert (stood_in, jobs["fetch"], jobs["prepare"], jobs["train"]) == (1, 1, 1, 9)
     prepare = run.stdout[run.stdout.index("prepare photos") :].partition("\n[")[0]
@@ -86,7 +85,9 @@ def test_a_home_that_cannot_be_written_is_not_needed(tmp_path, monkeypatch):
     (tmp_path / "config.yaml").write_text((ROOT / "config.yaml").read_text())
     monkeypatch.setenv("HOME", "/proc/nothing")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert planned(snakemake(tmp_path, "--dry-run"))["total"] == 34
+    command = snakemake_command(tmp_path, "--dry-run")
+    run = subprocess.run(command, env=clean_environment(), capture_output=True, text=True)
+    assert planned(run)["total"] == 34
 
 
 def test_the_slurm_plugin_comes_with_its_extra_only():

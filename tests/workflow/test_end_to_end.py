@@ -212,7 +212,7 @@ def test_snakemakes_report_shows_pictures_by_category(reports):
     with chromium() as browser:
         browser.open(reports[1].as_uri())
         said = browser.wait_for_text("Visual strips")
-        assert "Every P is evaluated once" in said
+        assert "Every processor runs once on every validation image" in said
         assert all(name in said for name in ("Tables", "Image quality", "Transfer"))
         links = "[...document.querySelectorAll('a')]"
         browser.run(f"{links}.find(a => a.innerText.trim() == 'Visual strips').click()")
