@@ -29,7 +29,9 @@ use rule train_recognizer as train_half_recognizer with:
         model=f"{HALF_RECOGNIZER}/recognizer.safetensors",
         history=f"{HALF_RECOGNIZER}/training.csv",
     params:
-        schedule=half_schedule,
+        schedule=lambda wildcards: flags(
+            CONFIG.recognizer_schedules[wildcards.arch] | CONFIG.analysis["categories"]["schedule"]
+        ),
         weights="scratch",
 
 
@@ -40,8 +42,7 @@ use rule train as train_half with:
         weights=FIRST_WEIGHTS,
         plugins=PLUGIN_FILES,
     output:
-        processor=f"{HALF_PROCESSOR}/processor.safetensors",
-        history=f"{HALF_PROCESSOR}/training.csv",
+        **trained(HALF_PROCESSOR),
 
 
 use rule evaluate as evaluate_half with:

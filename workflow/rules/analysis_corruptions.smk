@@ -14,7 +14,12 @@ rule prepare_corruption:
     params:
         data=fixed(str(CORRUPTED_SET["data"])),
         like=subpath(input.like, parent=True),
-        images=fixed(corrupted_flags()),
+        images=fixed(
+            flags(
+                chosen(CONFIG.images, "crop", "cache", "on_bad_image")
+                | chosen(CORRUPTED_SET, "resize")
+            )
+        ),
         changed=lambda wildcards: listing(CORRUPTED_SET["data"] / wildcards.corruption),
     message:
         "read the corruption {wildcards.corruption} of {params.data} once"

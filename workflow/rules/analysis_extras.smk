@@ -6,8 +6,7 @@ wildcard_constraints:
 
 use rule train as train_other_processor with:
     output:
-        processor=f"{OTHER_PROCESSOR}/processor.safetensors",
-        history=f"{OTHER_PROCESSOR}/training.csv",
+        **trained(OTHER_PROCESSOR),
     params:
         networks=lambda wildcards: processor_flags(EXTRAS["processors"][wildcards.task]),
 

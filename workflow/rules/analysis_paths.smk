@@ -43,11 +43,6 @@ OWN_BOX = BOX["command"] or BOX["url"]
 COMPARABLE = {"plain", "ra"} <= set(CONFIG.objectives)
 
 
-def corrupted_flags():
-    images = chosen(CONFIG.images, "crop", "cache", "on_bad_image")
-    return flags({**images, "resize": CORRUPTED_SET["resize"]})
-
-
 def corrupted_inputs(**models):
     return {**evaluation_inputs(**models), "data": f"{CORRUPTED}/data/dataset.json"}
 
@@ -74,11 +69,6 @@ def aware(task, seed, arch):
     """The recognition-aware processor of a training recognizer at the task's first lambda."""
     l = weight(CONFIG.objectives["ra"][task][0])
     return PROCESSOR.format(objective="ra", task=task, l=l, arch=arch, seed=seed)
-
-
-def half_schedule(wildcards):
-    changes = CONFIG.analysis["categories"]["schedule"]
-    return flags({**CONFIG.recognizer_schedules[wildcards.arch], **changes})
 
 
 def evaluated_halves(half):
@@ -126,7 +116,7 @@ def extras_rows(wildcards):
                 groups["first"].append(PROCESSOR.format(**one))
                 if p_arch and (objective, value, arch) in plain_and_ra:
                     groups["other"].append(OTHER_PROCESSOR.format(**one, p_arch=p_arch))
-                if with_recognizer(objective):
+                if OBJECTIVES.get(objective).trains_recognizer:
                     groups["together"].append(TOGETHER.format(**one))
             if FINE_TUNED_RS:
                 groups["fine_tuned"].append(FINE_TUNED.format(task=task, seed=seed))

@@ -48,7 +48,7 @@ def processor_flags(network):
 def network_flags(wildcards):
     """Architecture and settings of the processor, and of the transformer of objectives with one."""
     found = [processor_flags(CONFIG.processor)]
-    if with_transformer(wildcards.objective):
+    if OBJECTIVES.get(wildcards.objective).needs_transformer:
         settings = CONFIG.transformer.items()
         found.append(flags({f"transformer_{key}": value for key, value in settings}))
     return " ".join(found)

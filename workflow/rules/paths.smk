@@ -55,20 +55,12 @@ def listing(data):
     return digest.hexdigest() if visited else ""
 
 
-def with_transformer(objective):
-    return OBJECTIVES.get(objective).needs_transformer
-
-
-def with_recognizer(objective):
-    return OBJECTIVES.get(objective).trains_recognizer
-
-
 def training_with(*networks):
     """The objectives that train these beside the processor, as a pattern."""
-    found = {o: (with_transformer(o), with_recognizer(o)) for o in OBJECTIVES}
     wanted = ("transformer" in networks, "recognizer" in networks)
-    # A rule needs a pattern even where no objective is left for it.
-    return "|".join(o for o, trained in found.items() if trained == wanted) or "^$"
+    kinds = {name: OBJECTIVES.get(name) for name in OBJECTIVES}
+    found = [n for n, o in kinds.items() if (o.needs_transformer, o.trains_recognizer) == wanted]
+    return "|".join(found) or "^$"  # a rule needs a pattern even where no objective is left for it
 
 
 def recognizer_file(arch):
@@ -94,9 +86,17 @@ def training_names(wildcards):
     return [] if wildcards.arch == NO_RECOGNIZER else wildcards.arch.split("+")
 
 
+def trained(place, *more):
+    """What a training of a processor writes; ``more`` networks are trained beside it."""
+    networks = {kind: f"{place}/{kind}.safetensors" for kind in ("processor", *more)}
+    return {**networks, "history": f"{place}/training.csv"}
+
+
 def transformer_of(wildcards):
     """The transformer that was trained with a processor."""
-    return [f"{PROCESSOR}/transformer.safetensors"] * with_transformer(wildcards.objective)
+    return [f"{PROCESSOR}/transformer.safetensors"] * OBJECTIVES.get(
+        wildcards.objective
+    ).needs_transformer
 
 
 def evaluation_inputs(**models):

@@ -6,8 +6,7 @@ rule train:
         plugins=PLUGIN_FILES,
         files=lambda wildcards: user_files(training_names(wildcards)),
     output:
-        processor=f"{PROCESSOR}/processor.safetensors",
-        history=f"{PROCESSOR}/training.csv",
+        **trained(PROCESSOR),
     wildcard_constraints:
         objective=training_with(),
     threads: CONFIG.runtime["threads"]
@@ -30,27 +29,20 @@ rule train:
 
 use rule train as train_with_transformer with:
     output:
-        processor=f"{PROCESSOR}/processor.safetensors",
-        transformer=f"{PROCESSOR}/transformer.safetensors",
-        history=f"{PROCESSOR}/training.csv",
+        **trained(PROCESSOR, "transformer"),
     wildcard_constraints:
         objective=training_with("transformer"),
 
 
 use rule train as train_with_recognizer with:
     output:
-        processor=f"{PROCESSOR}/processor.safetensors",
-        recognizer=f"{PROCESSOR}/recognizer.safetensors",
-        history=f"{PROCESSOR}/training.csv",
+        **trained(PROCESSOR, "recognizer"),
     wildcard_constraints:
         objective=training_with("recognizer"),
 
 
 use rule train as train_with_both with:
     output:
-        processor=f"{PROCESSOR}/processor.safetensors",
-        transformer=f"{PROCESSOR}/transformer.safetensors",
-        recognizer=f"{PROCESSOR}/recognizer.safetensors",
-        history=f"{PROCESSOR}/training.csv",
+        **trained(PROCESSOR, "transformer", "recognizer"),
     wildcard_constraints:
         objective=training_with("transformer", "recognizer"),

@@ -13,18 +13,10 @@ rule report:
         page=shown(f"{REPORT}/report.html", "page", "Tables"),
         gains=shown(f"{REPORT}/gains.svg", "gains", "Transfer"),
         plane=shown(f"{REPORT}/plane.svg", "plane", "Image quality"),
-    log:
-        f"{REPORT}/report.log",
-    benchmark:
-        f"{REPORT}/report.benchmark.tsv"
     resources:
         **WRITING,
     params:
-        data=subpath(input.data, parent=True),
         recognizers=flags({"recognizers": CONFIG.evaluate_recognizers}),
-        save=subpath(output.page, parent=True),
-    message:
-        "write the report: {output.page}"
     shell:
         "ra report {params.recognizers} --significance {input.significance:q}"
         " --data {params.data:q} --evaluations {input.evaluations:q}"
