@@ -19,6 +19,7 @@ from ra.errors import UserError
 HOST = os.uname().nodename
 TEMPORARY = re.compile(rf"\..+\.ra-(\d+)-{re.escape(HOST)}(\..*)?")
 _cleared: set[Path] = set()
+WRITTEN: dict[Path, None] = {}  # what this process wrote, in order; `ra` names it at the end
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # what flock says on such disks
 
 
@@ -39,6 +40,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
+        WRITTEN[path] = None
     except OSError as error:
         if error.filename is None or os.fspath(error.filename) == os.fspath(temporary):
             error.filename = os.fspath(path)

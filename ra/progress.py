@@ -137,12 +137,16 @@ def running(folder: Path) -> list[tuple[str, str]]:
     """(name, state) of each running job, sorted; files of dead jobs are removed."""
     found = []
     for path in folder.glob("*.status"):
-        host, _, pid = path.stem.rpartition("-")
         with contextlib.suppress(OSError):  # it ended just now
             name, _, state = path.read_text().partition("\n")
-            dead = time.time() - path.stat().st_mtime > STALE_S
-            if dead or (host == socket.gethostname() and not Path(f"/proc/{pid}").exists()):
+            if gone(path) or time.time() - path.stat().st_mtime > STALE_S:
                 path.unlink()
             else:
                 found.append((name, state))
     return sorted(found)
+
+
+def gone(path: Path) -> bool:
+    """Whether the process of ``HOST-PID.*`` has ended; of another machine's nobody knows."""
+    host, _, pid = path.stem.rpartition("-")
+    return host == socket.gethostname() and not Path(f"/proc/{pid}").exists()

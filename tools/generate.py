@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from ra.cli.commands import COMMANDS, GROUPS
-from ra.cli.parser import REGISTRIES, command_parser, registry_flags, summary
+from ra.cli.parser import REGISTRIES, command_parser, example, registry_flags, summary
 from ra.experiment import Experiment
 from ra.files import write_text
 
@@ -62,6 +62,7 @@ def command_line() -> str:
     for name in COMMANDS:
         parser, _ = command_parser(name)
         parts += [f"## ra {name}\n", f"{parser.description}\n"]
+        parts.append(f"```\n{example(name)}\n```\n")
         for group in parser._action_groups:
             actions = [a for a in group._group_actions if a.dest != "help"]
             if actions and not group.title.startswith("settings of"):

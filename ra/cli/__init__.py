@@ -9,13 +9,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 
+from ra.cli.outcome import outcome
 from ra.cli.parser import parse
 from ra.errors import one_line
-from ra.progress import quieted
+from ra.files import WRITTEN
+from ra.progress import quieted, say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one ``ra`` command; a user's mistake is one line on stderr and exit code 1.
+    """Run one ``ra`` command; its last line says what came out, and where.
+
+    A user's mistake is one line on stderr and exit code 1.
 
     Ctrl-C ends it with 130, SIGTERM with 143; a fault of this program keeps its traceback.
     """
@@ -26,7 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             function, settings = parse(arguments)
             module, _, name = function.partition(":")
             with quieted(settings.quiet):
-                return getattr(import_module(module), name)(settings) or 0
+                WRITTEN.clear()
+                said = getattr(import_module(module), name)(settings)
+                if line := outcome(command, said, WRITTEN):
+                    say(line)
+                return 0
     except KeyboardInterrupt:
         _say(f"ra {command}: interrupted")
         return 130

@@ -8,6 +8,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
+from importlib.resources import files
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -76,11 +77,10 @@ def _look_ahead(arguments: Sequence[str]) -> None:
 
 def _overview(arguments: Sequence[str]) -> None:
     """`ra`, `ra --help`, `ra --version`."""
-    lines = [
-        f"  {name:<24}{summary(name)}" if name else f"\n{group}:"
-        for group, names in GROUPS.items()
-        for name in ("", *names)
-    ]
+    lines = []
+    for group, names in GROUPS.items():
+        lines += [f"\n{group}:", *(f"  {name:<24}{summary(name)}" for name in names)]
+        lines.append(f"  for example: {example(next(iter(names)))}")
     parser = Parser(
         prog="ra",
         usage="ra COMMAND [FLAGS]; ra COMMAND --help shows them",
@@ -99,12 +99,19 @@ def summary(name: str) -> str:
     return COMMANDS[name][0].__doc__.split("\n")[0]
 
 
+def example(name: str) -> str:
+    """A line that shows how the command is used."""
+    lines = files("ra.cli").joinpath("examples.txt").read_text(encoding="utf-8").splitlines()
+    return next(line for line in lines if line.split()[1] == name)
+
+
 def command_parser(name: str) -> tuple[Parser, dict[str, tuple[str, ...]]]:
     """The parser of one command, and where in its settings each flag belongs."""
     model, _ = COMMANDS[name]
     parser = Parser(
         prog=f"ra {name}",
         description=summary(name),
+        epilog=f"example: {example(name)}",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )

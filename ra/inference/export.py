@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from ra.errors import UserError, first_line
 from ra.files import atomic
 from ra.inference.process import load_networks
-from ra.progress import say
 from ra.settings.commands import Export
 
 NAMES: Any = {"input_names": ["image"], "output_names": ["restored"]}
@@ -29,7 +28,7 @@ class Clamped(nn.Module):
         return self.network(image).clamp(0, 1)
 
 
-def export(o: Export) -> None:
+def export(o: Export) -> str:
     """Write ``o.model`` as a program for images of any number, height and width.
 
     Raises:
@@ -62,4 +61,4 @@ def export(o: Export) -> None:
         ) from None
     with atomic(o.out) as temporary:
         temporary.write_bytes(content)
-    say(f"export: {o.format} program with sides that are multiples of {multiple} px -> {o.out}")
+    return f"export: {o.format} program with sides that are multiples of {multiple} px"

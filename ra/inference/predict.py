@@ -139,7 +139,7 @@ def _middle(image: Tensor, resize: int | None) -> Tensor:
 
 
 def table(answers: pd.DataFrame) -> str:
-    """A Markdown table of ``answers`` that marks what changed, and a last line that sums up.
+    """A Markdown table of ``answers`` that marks what changed.
 
     Args:
         answers: image, recognizer, before, before_p, after, after_p (both in percent).
@@ -149,8 +149,14 @@ def table(answers: pd.DataFrame) -> str:
     for when in ("before", "after"):
         shown[when] = answers[when] + answers[f"{when}_p"].map(" {:.1f} %".format)
     shown["changed"] = changed.map({True: "yes", False: ""})
+    return shown.to_markdown(index=False)
+
+
+def summary(answers: pd.DataFrame) -> str:
+    """How many answers changed, and how sure the recognizers are."""
+    changed = (answers["before"] != answers["after"]).sum()
     before, after = answers["before_p"].mean(), answers["after_p"].mean()
     return (
-        f"{shown.to_markdown(index=False)}\n\n{changed.sum()} of {len(answers)} answers changed; "
+        f"predict: {changed} of {len(answers)} answers changed; "
         f"mean confidence {before:.1f} % before, {after:.1f} % after"
     )

@@ -17,7 +17,7 @@ from ra.errors import UserError, one_line
 from ra.files import escaped, write_csv
 from ra.inference.deep import Deep
 from ra.inference.files import find_inputs, plan, read, save, stored_mode
-from ra.inference.predict import classify, degrade, open_classifier, table, views
+from ra.inference.predict import classify, degrade, open_classifier, summary, table, views
 from ra.inference.process import load, result_mode
 from ra.models.names import distinct
 from ra.progress import Progress, say
@@ -25,7 +25,7 @@ from ra.runtime.devices import use_device
 from ra.settings.commands import Predict, Process
 
 
-def process(o: Process) -> None:
+def process(o: Process) -> str:
     """Restore images; a bad one is named and the others are processed.
 
     Raises:
@@ -51,12 +51,11 @@ def process(o: Process) -> None:
         bad = _each(bar, work)
     seconds = time.perf_counter() - begin
     rate = f"{pixels / 1e6:.1f} megapixels in {seconds:.1f} s, {pixels / 1e6 / seconds:.2g} MP/s"
-    say(f"process: {len(pairs) - bad} images, {rate} -> {escaped(o.out)}")
-    if bad:
-        raise UserError(f"{bad} of {len(pairs)} images were not processed; each is named above")
+    said = f"process: {len(pairs) - bad} images, {rate}"
+    return _ended(said, bad, f"{bad} of {len(pairs)} images were not processed")
 
 
-def predict(o: Predict) -> None:
+def predict(o: Predict) -> str:
     """Classify images before and after a processor, and print the answers.
 
     Raises:
@@ -91,11 +90,19 @@ def predict(o: Predict) -> None:
     if o.csv:
         write_csv(o.csv, answers)
     if rows:
-        print(table(answers))
+        print(table(answers), end="\n\n")
     for warning in warnings.values():
         print(f"warning: {warning}", file=sys.stderr)
+    said = summary(answers) if rows else ""
+    return _ended(said, bad, f"{bad} of {len(paths)} images were not classified")
+
+
+def _ended(said: str, bad: int, failed: str) -> str:
+    """The command's last line, or the error that ``bad`` images are."""
     if bad:
-        raise UserError(f"{bad} of {len(paths)} images were not classified; each is named above")
+        say(said)
+        raise UserError(f"{failed}; each is named above")
+    return said
 
 
 def _each(items: Iterable[tuple[Path, Any]], work: Callable[[Path, Any], None]) -> int:

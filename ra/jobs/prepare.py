@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ra.data.prepare import prepare
-from ra.progress import say
+from PIL import Image
+
+from ra.data.images import resized
+from ra.data.prepare import DatasetInfo, prepare
+from ra.data.splits import ImageSplit
 from ra.settings.commands import Prepare
 
+SHRUNK = 2  # images that lose more than this factor are worth a hint
 
-def prepare_data(o: Prepare) -> None:
+
+def prepare_data(o: Prepare) -> str:
     """Read the images of ``o.data`` into a cache and a manifest at ``o.save_dir``."""
     root = Path(o.data)
     if o.data == "imagenette":
@@ -38,7 +43,21 @@ def prepare_data(o: Prepare) -> None:
     )
     classes = f"{len(info.classes)} classes" if info.classes else "no labels"
     classes += f", inputs 1:{info.scale}" if info.scale else ""
-    say(
+    return (
         f"{info.name}: {classes}, {info.images['train']} training and "
-        f"{info.images['val']} validation images in {o.save_dir}"
+        f"{info.images['val']} validation images, {_sizes(info, o.save_dir)}"
     )
+
+
+def _sizes(info: DatasetInfo, prepared: Path) -> str:
+    """What became of the images' sizes; the first image stands for all."""
+    crops = f"crops of {info.crop} px"
+    if not info.resize:
+        return f"sizes kept, {crops}"
+    with Image.open(Path(info.root, ImageSplit(prepared, "train").paths[0])) as image:
+        size = image.size
+    before, after = ("x".join(map(str, one)) for one in (size, resized(size, info.resize)))
+    text = f"resized as {before} to {after} px, {crops}"
+    if min(size) > SHRUNK * info.resize:
+        text += " (--resize and --crop, or images: of the config, keep more)"
+    return text

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from ra.errors import UserError, first_line, unknown
 from ra.files import atomic, write_text
 from ra.models.user_recognizer import load_user_recognizer
-from ra.progress import say
 from ra.settings.commands import ExportZeroShot
 
 
@@ -43,7 +42,7 @@ class ZeroShot(nn.Module):
         return F.normalize(self.tower(images), dim=-1) @ self.text.T
 
 
-def export_zero_shot(o: ExportZeroShot) -> None:
+def export_zero_shot(o: ExportZeroShot) -> str:
     """Write zero_shot.pt2, a torch.export program, and recognizer.yaml, which describes it.
 
     Raises:
@@ -71,7 +70,7 @@ def export_zero_shot(o: ExportZeroShot) -> None:
     described |= {key: list(images[key]) for key in ("mean", "std")} | {"classes": list(classes)}
     write_text(o.save_dir / "recognizer.yaml", yaml.safe_dump(described, sort_keys=False))
     load_user_recognizer(o.save_dir / "recognizer.yaml")  # which tries it
-    say(f"export-zero-shot: {len(classes)} classes at {side} px -> {o.save_dir}/recognizer.yaml")
+    return f"export-zero-shot: {len(classes)} classes at {side} px -> {o.save_dir}/recognizer.yaml"
 
 
 def read_names(path: Path) -> dict[str, str]:

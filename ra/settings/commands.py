@@ -298,6 +298,6 @@ class ExportZeroShot(Command):
 
 
 class Watch(Command):
-    """Show one line for each job that runs: epoch, images/s, time left."""
+    """Show how many jobs are done, and one line for each that runs: epoch, images/s, time left."""
 
     results: Path = setting(Path("results"), "results folder", metavar="DIR")

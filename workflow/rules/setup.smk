@@ -1,6 +1,8 @@
 # Reads the configuration and sets what all jobs share: environment, lock, places on GPUs.
+import atexit
 import os
 import re
+import socket
 import sys
 import uuid
 from datetime import datetime
@@ -86,6 +88,22 @@ onstart:
         RUNNING.__enter__()
     except (UserError, OSError) as error:
         raise WorkflowError(one_line(error))
+    note_log(log)
+
+
+def note_log(log):
+    """Where `ra watch` finds how many jobs are done."""
+    folder = Path(os.environ["RA_PROGRESS"])
+    folder.mkdir(parents=True, exist_ok=True)
+    note = folder / f"{socket.gethostname()}-{os.getpid()}.log"
+    note.write_text(os.path.abspath(log[0]) if log else "")
+
+
+def say_interrupted(log):
+    """After Ctrl-C, below the errors that Snakemake makes of the jobs that it stopped."""
+    if log and "on user request" in Path(log[0]).read_text(errors="replace"):
+        said = "Stopped. Nothing is lost: the same command goes on where the jobs stopped."
+        atexit.register(print, f"\n{said}", file=sys.stderr)
 
 
 # Jobs do not wait until their records are in MLflow; the last ones of a run are seen to here.
@@ -95,3 +113,4 @@ onsuccess:
 
 onerror:
     deliver()
+    say_interrupted(log)

@@ -44,7 +44,7 @@ def png(image: Tensor) -> bytes:
     return stream.getvalue()
 
 
-def run_black_box(o: BlackBox) -> None:
+def run_black_box(o: BlackBox) -> str:
     """Write answers.csv, agreement.csv, agreement.md and the sheet for people."""
     if len(o.plain) != len(o.ra):
         raise UserError(f"--plain: {len(o.plain)} files for {len(o.ra)} of --ra; give pairs")
@@ -78,7 +78,7 @@ def run_black_box(o: BlackBox) -> None:
     write_text(o.save_dir / "agreement.md", tables + "\n")
     write_sheet(table, pictures, o.sheet_images, o.seed, o.save_dir)
     known = len(set(pictures)) - cache.sent
-    print(f"{cache.sent} images sent, {known} answers from {cache.folder.parent}")
+    return f"{cache.sent} images sent, {known} answers from {cache.folder.parent}"
 
 
 def service(o: BlackBox) -> Command | Endpoint:

@@ -14,7 +14,6 @@ from ra.analysis.command_settings import PrepareCorruption
 from ra.data.images import find_files, is_listed
 from ra.data.prepare import prepare, read_info
 from ra.errors import UserError, unknown
-from ra.progress import say
 
 
 def corruptions_in(root: Path, names: Sequence[str] | None = None) -> list[str]:
@@ -32,7 +31,7 @@ def corruptions_in(root: Path, names: Sequence[str] | None = None) -> list[str]:
     return list(names or known)
 
 
-def prepare_corruption(o: PrepareCorruption) -> None:
+def prepare_corruption(o: PrepareCorruption) -> str:
     """Read one corruption at every severity into a prepared data set for evaluation."""
     corruptions_in(o.data, [o.corruption])
     info = prepare(
@@ -46,7 +45,7 @@ def prepare_corruption(o: PrepareCorruption) -> None:
         workers=o.workers,
         corrupted=_find(o.data, o.corruption, read_info(o.like).classes if o.like else ()),
     )
-    say(f"{info.name}: {len(info.classes)} classes, {info.images['val']} images in {o.save_dir}")
+    return f"{info.name}: {len(info.classes)} classes, {info.images['val']} images"
 
 
 def _find(
