@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -139,6 +140,23 @@ def test_watch_aligns_names_and_says_when_nothing_runs(tmp_path, capsys):
     assert main(["watch", "--results", str(tmp_path)]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said == ["long name   50%  00:09 left", "short       50%  00:09 left"]
+
+
+def test_watch_shows_how_many_jobs_are_done(tmp_path, capsys):
+    folder, log = tmp_path / ".progress", tmp_path / "snakemake.log"
+    write_jobs(folder, ["job"])
+    log.write_text("total     34\n")
+    for host in (progress.socket.gethostname(), "elsewhere"):
+        note = folder / f"{host}-{os.getpid()}.log"
+        note.write_text(str(log))
+        os.utime(note, (time.time() - 120,) * 2)
+    log.write_text("total     34\n1 of 34 steps (3%) done\n12 of 34 steps (35%) done\n")
+    assert main(["watch", "--results", str(tmp_path)]) == 0
+    first, second, job = capsys.readouterr().out.splitlines()
+    assert first == second == "12 of 34 jobs done, about 03:40 left" and job.startswith("job ")
+    log.write_text("total     34\n")
+    assert main(["watch", "--results", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith("0 of 34 jobs done\n")
 
 
 def test_watch_tells_a_pipe_the_state_once(tmp_path, capsys, monkeypatch):

@@ -16,11 +16,12 @@ def outcome(command: str, said: str | None, written: Iterable[Path]) -> str | No
     """``WHAT -> FILE and N more files``; ``said`` alone where no file is left, or None.
 
     Args:
-        said: what the command says of its result; where it says nothing, its files are looked at.
+        said: what the command says of its result, perhaps with the place; where it says nothing,
+            its files are looked at.
         written: the files that the command wrote.
     """
     kept = sorted(filter(Path.exists, written), key=_rank)
-    if not kept:
+    if not kept or (said and " -> " in said):
         return said
     more = f" and {len(kept) - 1} more file{'s'[: len(kept) - 2]}" if len(kept) > 1 else ""
     return f"{said or _found(kept) or command} -> {escaped(kept[0])}{more}"

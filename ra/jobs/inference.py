@@ -51,7 +51,7 @@ def process(o: Process) -> str:
         bad = _each(bar, work)
     seconds = time.perf_counter() - begin
     rate = f"{pixels / 1e6:.1f} megapixels in {seconds:.1f} s, {pixels / 1e6 / seconds:.2g} MP/s"
-    said = f"process: {len(pairs) - bad} images, {rate}"
+    said = f"process: {len(pairs) - bad} images, {rate} -> {escaped(o.out)}"
     return _ended(said, bad, f"{bad} of {len(pairs)} images were not processed")
 
 

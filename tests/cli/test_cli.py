@@ -1,6 +1,7 @@
 """The command line as a person meets it: help, one-line errors, the released script's flags."""
 
 import re
+import shlex
 import shutil
 
 import pandas as pd
@@ -12,6 +13,8 @@ from helpers import write_images
 from PIL import Image
 
 from ra.cli import main
+from ra.cli.commands import COMMANDS, GROUPS
+from ra.cli.parser import example, parse
 from ra.models.checkpoints import read_header, save_model
 from ra.models.recognizers import build_recognizer
 
@@ -28,6 +31,21 @@ def test_help_explains_every_flag(name, capsys):
         call(name, "--help")
     assert stopped.value.code == 0
     assert "default: None" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_an_example_that_it_takes(name):
+    assert parse(shlex.split(example(name))[1:])
+
+
+def test_the_overview_has_groups_and_examples(capsys):
+    with pytest.raises(SystemExit):
+        call("--help")
+    said = capsys.readouterr().out
+    assert all(f"\n{group}:\n" in said for group in GROUPS)
+    assert said.count("for example: ra ") == len(GROUPS)
+    assert call("evalute") == 1
+    assert "unknown command 'evalute'; nearest: evaluate" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

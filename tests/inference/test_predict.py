@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+import re
 
 import pandas as pd
 import pytest
 from PIL import Image
 
 from ra.cli import main
-from ra.inference.predict import Classifier, table
+from ra.inference.predict import Classifier, summary, table
 from ra.models.checkpoints import save_model
 from ra.models.recognizers import build_recognizer, freeze
 
@@ -34,6 +35,7 @@ def test_answers_before_and_after_are_printed_and_written(
     assert predict(model, photos, *flags) == 0
     said = capsys.readouterr().out
     assert "before" in said and said.count("squeezenet1_1") == 3
+    assert re.search(rf"\n\npredict: \d of 3 answers changed; .* after -> {csv}\n$", said)
     answers = pd.read_csv(csv)
     assert list(answers) == ["image", "recognizer", "before", "before_p", "after", "after_p"]
     assert set(answers.before) | set(answers.after) <= {"x", "y", "z"}
@@ -47,7 +49,7 @@ def test_the_table_marks_what_changed_and_sums_up():
     lines = table(answers).splitlines()
     assert [line.split("|")[-2].strip() for line in lines[2:4]] == ["", "yes"]
     wanted = "1 of 2 answers changed; mean confidence 50.0 % before, 65.0 % after"
-    assert lines[-1] == wanted
+    assert summary(answers) == f"predict: {wanted}"
 
 
 def test_an_image_is_turned_upright_as_in_every_command(model, tmp_path, classifier):
