@@ -1,7 +1,5 @@
 """The experiment's configuration: checked once, with the names it uses, and typed."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The exception for a user's mistake, and one line for everything else that can end a job."""
 
-from __future__ import annotations
-
 import difflib
 import errno
 from collections.abc import Iterable

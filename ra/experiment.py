@@ -1,7 +1,5 @@
 """The keys of config.yaml, of the presets and of `snakemake --config`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, Literal
 

@@ -1,7 +1,5 @@
 """Files appear whole or not at all: written beside the target, flushed to disk, renamed."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -4,8 +4,6 @@ A class's settings are the fields of its dataclass, or the parameters of its con
 keys of the config, flags of the command and part of a model's header without being named again.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 import importlib.util

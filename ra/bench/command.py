@@ -1,7 +1,5 @@
 """`ra bench`: how fast, against what could be; and where the time of an experiment went."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The same experiment by ``snakemake --cores 1`` and ``--cores 2``."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

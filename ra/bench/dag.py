@@ -6,8 +6,6 @@ is overhead: process start, imports, loading and saving of models, tracking. Job
 (prepare, table) count as overhead as a whole.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """k recognizers in one evaluation, against one pass of the processor and their bare passes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -1,7 +1,5 @@
 """Seconds and memory as images, recognizers and processors grow in number; what jobs share."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import shutil

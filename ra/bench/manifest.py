@@ -1,7 +1,5 @@
 """Seconds and memory of opening a manifest of ImageNet's size, and memory of a loader process."""
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import time

@@ -1,12 +1,11 @@
 """Interleaved timing, and ratios that a reader can trust also on a machine that is shared."""
 
-from __future__ import annotations
-
 import statistics
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Self
 
 import pandas as pd
 import torch
@@ -77,7 +76,7 @@ class PeakMemory:
     shares them and takes them back.
     """
 
-    def __enter__(self) -> PeakMemory:
+    def __enter__(self) -> Self:
         self.start = self.peak = _anonymous()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)

@@ -1,7 +1,5 @@
 """Peak memory and time of a training at the paper's size, each way in a process of its own."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor

@@ -8,8 +8,6 @@ the system's malloc compute. Random numbers, networks, optimizer and schedule ar
 compute the same results where ours computes in fp32; the released way always does.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Iterator
 from copy import deepcopy

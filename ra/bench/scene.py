@@ -1,7 +1,5 @@
 """What every comparison runs on: photographs as JPEG files, prepared once, and small networks."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """The settings of `ra bench`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal
 

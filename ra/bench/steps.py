@@ -1,7 +1,5 @@
 """One bare training step under other arithmetic, layouts and optimizers: what pays here."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from copy import deepcopy
 from itertools import product

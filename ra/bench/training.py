@@ -1,7 +1,5 @@
 """The limit: the bare step on a resident batch, against ``ra.training.loop.train``."""
 
-from __future__ import annotations
-
 import tempfile
 from itertools import product
 from pathlib import Path

@@ -3,8 +3,6 @@
 A task is a dataclass whose fields are its settings; docs/extend.md shows one in a user's file.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import os

@@ -5,8 +5,6 @@ resized inside one block: no pixel reaches two splits. photographs.csv has the a
 source of each; docs/photographs.md also has those that are not used.
 """
 
-from __future__ import annotations
-
 import csv
 import shutil
 from collections.abc import Iterator, Sequence

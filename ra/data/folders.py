@@ -1,7 +1,5 @@
 """Classes and images of a folder: with train/CLASS/ and val/CLASS/, or without labels."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import sys

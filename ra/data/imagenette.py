@@ -1,7 +1,5 @@
 """Imagenette, ten classes of ImageNet: torchvision's own download, as a folder of images."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from torchvision.datasets import Imagenette

@@ -1,7 +1,5 @@
 """Finds image files and reads them, by one rule for every command: upright, RGB, 8 bits."""
 
-from __future__ import annotations
-
 import os
 import stat
 import warnings

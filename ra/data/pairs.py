@@ -1,7 +1,5 @@
 """Pairs: the degraded input of an image is a file of its own, its twin, below another folder."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Fetches batches in a thread while the step before computes."""
 
-from __future__ import annotations
-
 import sys
 from collections import deque
 from collections.abc import Generator, Iterable

@@ -1,7 +1,5 @@
 """Model files: safetensors with a JSON header. Nothing that a pickle could execute is loaded."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

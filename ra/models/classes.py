@@ -1,7 +1,5 @@
 """Which logit of a recognizer belongs to which class of a data set."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

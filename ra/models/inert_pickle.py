@@ -6,8 +6,6 @@ refuses a file with any other by name. (``weights_only`` of torch.load refuses w
 torch < 1.6, which the released files are.)
 """
 
-from __future__ import annotations
-
 import pickle
 import sys
 import warnings

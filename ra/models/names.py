@@ -1,7 +1,5 @@
 """Names of recognizers in paths and tables: a library's name, or that of the user's YAML file."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from pathlib import Path

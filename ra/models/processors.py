@@ -3,8 +3,6 @@
 A further architecture is one class here and its registry line.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Annotated, Literal
 

@@ -4,8 +4,6 @@ A file is what ``torch.save(DataParallel(ResNet(...)))`` writes in torch 0.4 and
 ours with the same layers takes its weights.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

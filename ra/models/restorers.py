@@ -3,8 +3,6 @@
 A file is safetensors, or what torch.save wrote of tensors alone: nothing in it is executed.
 """
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import re

@@ -6,10 +6,8 @@ executed. TorchScript and torch.export files are programs: opening one runs the 
 them only from where you would take a program.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import torch
 from pydantic import BeforeValidator, Field
@@ -131,7 +129,7 @@ class Program(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.program(images)
 
-    def train(self, mode: bool = True) -> Program:
+    def train(self, mode: bool = True) -> Self:
         """Exported programs refuse to change mode, and a fixed recognizer never needs to."""
         self.training = False
         return self

@@ -1,7 +1,5 @@
 """The tensors in a weight file of any origin, and how they get into a network."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

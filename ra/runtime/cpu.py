@@ -10,8 +10,6 @@ Where torch's own modules lose time on a CPU, measured in docs/performance.md:
 - The gradient of PReLU is computed element by element. ``VectorPReLU`` computes whole vectors.
 """
 
-from __future__ import annotations
-
 import platform
 
 import torch

@@ -1,7 +1,5 @@
 """Which device a job computes on, how networks get there, and with which arithmetic."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar

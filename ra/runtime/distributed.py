@@ -5,8 +5,6 @@ gradients averaged and batch-norm statistics taken over the whole batch, so a te
 one process would, up to rounding.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

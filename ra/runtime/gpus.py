@@ -5,8 +5,6 @@ on a GPU is a name that Linux gives to one process at a time (an abstract socket
 that ends. The name holds the GPU's UUID, because a GPU's number differs between jobs.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import random

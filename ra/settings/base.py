@@ -4,8 +4,6 @@ Classes of settings are pydantic models. The schema of config.yaml, the flags of
 docs/config.md and docs/cli.md are generated from them (tools/generate.py).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar

@@ -1,7 +1,5 @@
 """The settings of each `ra` command; a class's first line is the command's help."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, Literal
 

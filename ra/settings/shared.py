@@ -1,7 +1,5 @@
 """Settings that config.yaml and the command line share."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal

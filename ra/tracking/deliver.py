@@ -6,8 +6,6 @@ starts one.
     python -m ra.tracking.deliver      # by hand: mend the store, deliver what is left
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

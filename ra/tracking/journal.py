@@ -5,8 +5,6 @@ spool of its store. A deliverer (``ra.tracking.deliver``) sends them and removes
 of it is in the store. Nothing here knows MLflow.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json

@@ -4,8 +4,6 @@ Everything random is a function of (seed, epoch, index), the learning rate a fun
 step: a run that is killed and resumed gives the numbers of an uninterrupted one.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import signal

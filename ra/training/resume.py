@@ -1,7 +1,5 @@
 """The state of an unfinished training: saved now and then, and found again."""
 
-from __future__ import annotations
-
 import json
 import sys
 from contextlib import suppress

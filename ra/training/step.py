@@ -4,8 +4,6 @@ A small network's step waits for its launches, hundreds of short kernels. A CUDA
 them all at once; torch.compile makes fewer of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
