@@ -15,7 +15,7 @@ from ra.files import write_csv
 from ra.registry import NO_RECOGNIZER
 from ra.reporting.names import PLAIN
 from ra.reporting.significance import compare_answers, read_answers, read_identity, recognizers_in
-from ra.reporting.tables import write_markdown
+from ra.reporting.tables import with_interval, write_markdown
 
 # What identifies the outputs of a processor, beside its seed: task, p_model and so on -> value.
 Labels = dict[str, object]
@@ -146,9 +146,8 @@ def spread(table: pd.DataFrame, name: str) -> np.ndarray:
 
 def shown(table: pd.DataFrame, name: str, decimals: int = 1, sign: str = "") -> pd.Series:
     """``value [low, high]`` as text; empty where there is no value."""
-    style = f"{sign}.{decimals}f"
     numbers = zip(table[name], *limits(table, name), strict=True)
-    texts = [f"{v:{style}} [{low:{style}}, {high:{style}}]" for v, low, high in numbers]
+    texts = [with_interval(*row, f"{sign}.{decimals}f") for row in numbers]
     return pd.Series(texts, index=table.index, dtype=object).where(table[name].notna(), "")
 
 

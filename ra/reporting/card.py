@@ -11,6 +11,7 @@ import yaml
 from ra.data.prepare import DatasetInfo
 from ra.registry import NO_RECOGNIZER
 from ra.reporting.names import measure_title, p_model_title, recognizer_title, task_title
+from ra.reporting.tables import with_interval
 
 PHOTOGRAPHS = (
     "photographs of scikit-image and scikit-learn: CC0 1.0, CC BY 2.0 (china by danielbuechele, "
@@ -54,8 +55,10 @@ def model_card(header: Mapping[str, Any], tidy: pd.DataFrame, info: DatasetInfo)
         "license_name": "that-of-the-data",
         "model-index": [{"name": title, "results": [measured]}],
     }
-    table = pd.DataFrame({"": names, "value": tidy.value, "95 % from": tidy.low, "to": tidy.high})
-    rows = table.assign(images=tidy.n).to_markdown(index=False, floatfmt=".3f")
+    numbers = zip(tidy.value, tidy.low, tidy.high, strict=True)
+    found = [with_interval(*row, ".3f") for row in numbers]
+    table = pd.DataFrame({"": names, "value [95 %]": found, "images": tidy.n})
+    rows = table.to_markdown(index=False)
     training = pd.DataFrame(_training(header).items(), columns=["setting", "value"]).astype(str)
     return f"""---
 {yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---

@@ -129,7 +129,8 @@ def table_cells(
     rows = {name: [] for name in table.index}
     for (name, r), value in table.stack(future_stack=True).items():
         cell = {"value": f"{value:.1f}", "mark": "", "gain": "", "p": ""}
-        cell["interval"] = f"{low.at[name, r]:.1f}–{high.at[name, r]:.1f}"
+        ends = low.at[name, r], high.at[name, r]
+        cell["interval"] = "" if ends[0] != ends[0] else "{:.1f}–{:.1f}".format(*ends)
         cell["best"] = round(value, 1) == rivals[r]
         if (name, r) in known.index:
             difference, p = known.loc[(name, r), ["difference", "p_holm"]]

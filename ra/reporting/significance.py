@@ -14,7 +14,13 @@ from ra.evaluation.statistics import compare, compare_clusters, holm, over_seeds
 from ra.files import write_csv, write_text
 from ra.reporting import names
 from ra.reporting.names import PLAIN, UNTRAINED
-from ra.reporting.tables import IDENTITY, read_evaluations, to_latex, write_markdown
+from ra.reporting.tables import (
+    IDENTITY,
+    read_evaluations,
+    to_latex,
+    with_interval,
+    write_markdown,
+)
 
 P_MODEL = ["task", "p_model", "lambda", "training_r"]
 ALL_SEEDS = "all"
@@ -137,11 +143,11 @@ def readable(table: pd.DataFrame, measure: str = "top-1") -> pd.DataFrame:
     """The rows of ``significance`` with titles, and numbers rounded as text."""
     seeds = {"Seed": table.seed} if table.seed.nunique() > 1 else {}
     numbers = zip(table.difference, table.low, table.high, strict=True)
-    shown = [f"{d:+.1f} [{low:+.1f}, {high:+.1f}]" for d, low, high in numbers]
+    shown = [with_interval(*row, "+.1f") for row in numbers]
     folders = {}
     if "p_folder" in table:
         ends = zip(table.low_folder, table.high_folder, strict=True)
-        limits = ["" if low != low else f"[{low:+.1f}, {high:+.1f}]" for low, high in ends]
+        limits = [with_interval(float("nan"), *row, "+.1f") for row in ends]
         folders = {"over folders": limits, "p (Holm) over folders": _rounded(table.p_holm_folder)}
     return pd.DataFrame(
         {

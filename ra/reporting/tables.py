@@ -227,6 +227,16 @@ def _write(
     write_text(path.with_suffix(".tex"), to_latex(table, decimals, limits, **latex))
 
 
+def with_interval(value: float, low: float, high: float, style: str = ".1f") -> str:
+    """``1.5 [0.5, 2.5]``; what is NaN, as the interval of a single image, is left out.
+
+    >>> with_interval(1.5, 0.5, 2.5, "+.1f"), with_interval(1.5, float("nan"), float("nan"))
+    ('+1.5 [+0.5, +2.5]', '1.5')
+    """
+    known = [] if value != value else [f"{value:{style}}"]
+    return " ".join(known if low != low else [*known, f"[{low:{style}}, {high:{style}}]"])
+
+
 def write_markdown(table: pd.DataFrame, path: Path, **options: object) -> None:
     """A table without its index as Markdown."""
     write_text(path, table.to_markdown(index=False, **options) + "\n")

@@ -145,3 +145,15 @@ def test_means_over_seeds_have_no_interval_over_folders(tmp_path):
     ]
     first = readable(significance(found, clusters="folder")).iloc[0]  # several seeds lead
     assert first["Seed"] == "all" and first["over folders"] == ""
+
+
+def test_an_interval_that_is_not_known_is_left_out(tmp_path):
+    """Seeds that agree have no spread, and a single image has no interval."""
+    paths = [
+        evaluation(tmp_path / f"{name}{seed}", name, hits, seed)
+        for name, hits in (("plain", "01"), ("ra", "11"))
+        for seed in (0, 1)
+    ]
+    write_significance(paths, tmp_path, clusters="folder")
+    text = "".join((tmp_path / f"significance.{kind}").read_text() for kind in ("md", "tex"))
+    assert "+50.0 [" in text and "| +50.0  " in text and "nan" not in text

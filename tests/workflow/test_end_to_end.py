@@ -35,7 +35,7 @@ def test_table_numbers_are_those_of_the_stored_answers(tiny):
     wanted = round(100 * images["squeezenet1_1:top1"].mean(), 1)
     assert table.loc["RA Processing", "SqueezeNet-1.1"] == wanted
     card = (place / P / "README.md").read_text()
-    assert f" {100 * images['squeezenet1_1:top1'].mean():.3f} |" in card
+    assert f" {100 * images['squeezenet1_1:top1'].mean():.3f} [" in card
 
 
 def test_every_job_has_a_log_and_a_benchmark(tiny):
