@@ -5,8 +5,6 @@ workflow sets, and ``ra watch`` shows one line per file. A job never waits for a
 a job that died is removed by the next reader.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import socket

@@ -1,7 +1,5 @@
 """The ``ra`` command. Flags of the released script keep their names."""
 
-from __future__ import annotations
-
 import signal
 import sys
 import threading

@@ -1,7 +1,5 @@
 """The last line of a command: what came out, and where."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterable
 from pathlib import Path

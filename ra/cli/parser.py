@@ -1,7 +1,5 @@
 """Builds the parser of a command from its settings (``ra.settings``)."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import types

@@ -1,7 +1,5 @@
 """16-bit images, most of which Pillow reads with 8 bits."""
 
-from __future__ import annotations
-
 import struct
 import sys
 import zlib

@@ -1,7 +1,5 @@
 """A processor as a program that needs no ``ra``: ONNX, or torch.export's."""
 
-from __future__ import annotations
-
 import io
 import warnings
 from typing import Any

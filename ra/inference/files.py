@@ -1,7 +1,5 @@
 """Image files in and out of ``ra process`` and ``ra predict``."""
 
-from __future__ import annotations
-
 import glob
 import io
 import sys

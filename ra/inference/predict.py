@@ -1,7 +1,5 @@
 """Answers of recognizers before and after a processor."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple

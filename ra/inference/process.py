@@ -10,8 +10,6 @@ cut off again: the result is that of the whole image, but memory does not grow w
 a pixel depends on more than that, tiles overlap and one fades into the other.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """How far the pixels of a network see, and how tiles become one image."""
 
-from __future__ import annotations
-
 import copy
 
 import numpy as np

@@ -1,7 +1,5 @@
 """``ra process`` and ``ra predict``: a trained processor on a person's own images."""
 
-from __future__ import annotations
-
 import math
 import sys
 import time

@@ -1,7 +1,5 @@
 """`ra prepare`: a folder, or one of the data sets that come with the package."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from PIL import Image

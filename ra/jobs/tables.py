@@ -1,7 +1,5 @@
 """`ra table`, `ra transfer-matrix` and `ra report`: what is made of evaluations."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

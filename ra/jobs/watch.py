@@ -1,7 +1,5 @@
 """``ra watch``: how far the workflow is, and one line on the terminal for each running job."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import shutil

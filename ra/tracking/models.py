@@ -4,8 +4,6 @@ A registered processor is files and the name of a loader, ``ra.inference.process
 pickled.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

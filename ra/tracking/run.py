@@ -5,8 +5,6 @@ MLflow, no network) and sees to it that a process delivers them (``ra.tracking.d
 waits for that process.
 """
 
-from __future__ import annotations
-
 import contextlib
 import getpass
 import logging
@@ -19,7 +17,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ra.errors import UserError
 from ra.tracking.deliver import deliver, prepare_store, store_module
@@ -49,7 +47,7 @@ def start_run(
     experiment: str = "ra",
     parent_run_id: str | None = None,
     run_id: str | None = None,
-) -> Run:
+) -> "Run":
     """Begin a run, or continue ``run_id``; to be used in a ``with`` statement. Never raises.
 
     Args:
@@ -92,7 +90,7 @@ class Run:
         if journal:
             self._check()
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind, error, traceback) -> None:

@@ -4,8 +4,6 @@ Everything may be repeated at any point: a run is found again by its tag ``ra.ru
 keeps one copy of a metric that comes twice with the same step, time and value.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import logging

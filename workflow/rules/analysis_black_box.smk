@@ -19,21 +19,13 @@ rule black_box:
         markdown=f"{BLACK_BOX}/agreement.md",
         sheet=f"{BLACK_BOX}/sheet.csv",
         key=f"{BLACK_BOX}/key.csv",
-    log:
-        f"{BLACK_BOX}/black_box.log",
-    benchmark:
-        f"{BLACK_BOX}/black_box.benchmark.tsv"
     threads: CONFIG.runtime["threads"]
     resources:
         **ANALYSING,
     params:
-        data=subpath(input.data, parent=True),
         settings=black_box_flags,
         program=black_box_program,
         threads=THREADS,
-        save=subpath(output.table, parent=True),
-    message:
-        "query a black box with plain and recognition-aware images"
     shell:
         "ra black-box --data {params.data:q} --plain {input.plain:q} --ra {input.aware:q}"
         " {params.settings} {params.program} {params.threads} {resources.machine}"

@@ -1,7 +1,5 @@
 """Answers of a black box, kept on disk: an image that has an answer is never sent again."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from hashlib import sha256

@@ -4,8 +4,6 @@ PNG bytes go out, a label comes back: no gradient, no score. The key is read fro
 when a request is made; no file, log line or error message holds it.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import os

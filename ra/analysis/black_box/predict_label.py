@@ -1,7 +1,5 @@
 """``ra predict-label``: a stored recognizer as a program that prints a label a file."""
 
-from __future__ import annotations
-
 from itertools import groupby
 from pathlib import Path
 

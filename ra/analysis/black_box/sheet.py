@@ -1,7 +1,5 @@
 """A sheet for people: which of two answers describes the picture? Blind, and tested when filled."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A black box labels the same images, plain and recognition-aware (method.md, 5)."""
 
-from __future__ import annotations
-
 import io
 import shlex
 from collections.abc import Sequence

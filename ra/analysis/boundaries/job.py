@@ -1,7 +1,5 @@
 """``ra boundaries``: survey the decision boundaries around processed images."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import torch

@@ -1,7 +1,5 @@
 """Planes of image space, coloured by the class that each recognizer predicts."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path

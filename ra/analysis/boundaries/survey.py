@@ -6,8 +6,6 @@ of the training recognizer's loss. Points are not clamped to [0, 1], so that a p
 Distances are root mean squares over the values of an image, in units of the range [0, 1].
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations

@@ -1,8 +1,6 @@
 """Does recognition-aware processing help those recognizers whose boundaries resemble the training
 recognizer's? Similarity of boundaries x gain of transfer."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from itertools import chain, cycle, permutations, product
 from math import factorial

@@ -1,7 +1,5 @@
 """Two data sets, each with half of the classes of one (method.md, "Further experiments", 3)."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json

@@ -1,8 +1,6 @@
 """Transfer to other categories: processors trained with a recognizer of one half of the classes,
 evaluated by a recognizer of the other (method.md, "Further experiments", 3)."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -4,8 +4,6 @@ This is the layout of ImageNet-C (Hendrycks & Dietterich, ICLR 2019). Images are
 they are the input of processors, and there is nothing clean to compare the output with.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ Perturbations, ICLR 2019, section 3: CE of a corruption is the error summed over
 by the same sum of a reference classifier; mCE is the mean of CE over corruptions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
