@@ -12,7 +12,7 @@ from ra.data.folders import check_same_classes, classes_by_split
 from ra.errors import UserError, unknown
 from ra.experiment import Experiment, Weights
 from ra.files import read_yaml
-from ra.models.names import check_files, is_own, short_name
+from ra.models.names import check_files, is_own, members_of, short_name
 from ra.registry import load_plugins
 from ra.settings.base import checked
 from ra.settings.shared import SCRATCH, Schedule
@@ -70,10 +70,10 @@ def _filled(e: Experiment) -> Config:
 
     tasks = _tasks(e)
     objectives, objective_settings = _objectives(e, tasks)
-    used = check_files([*e.recognizers.train, *e.recognizers.evaluate])
-    train, evaluate = (
-        tuple(map(short_name, names)) for names in (e.recognizers.train, e.recognizers.evaluate)
-    )
+    members = [name for one in e.recognizers.train for name in members_of(one)]
+    used = check_files([*members, *e.recognizers.evaluate])
+    train = tuple("+".join(map(short_name, members_of(one))) for one in e.recognizers.train)
+    evaluate = tuple(map(short_name, e.recognizers.evaluate))
     matrix = tuple(map(short_name, e.recognizers.matrix or e.recognizers.evaluate))
     for one in set(matrix) - set(evaluate):
         raise UserError(
@@ -96,7 +96,7 @@ def _filled(e: Experiment) -> Config:
     config.objectives, config.objective_settings = objectives, objective_settings
     config.train_recognizers, config.evaluate_recognizers = train, evaluate
     config.matrix_recognizers = matrix
-    config.recognizers = tuple(dict.fromkeys(train + evaluate))  # every one, once
+    config.recognizers = tuple(dict.fromkeys([*map(short_name, members), *evaluate]))  # every one, once
     config.own_recognizers = {name: one for name, one in used.items() if is_own(one)}
     config.recognizer_schedules = _schedules(e, config.recognizers)
     config.weights = e.recognizers.weights
@@ -114,7 +114,7 @@ def _check_data(config: Config) -> None:
     from ra.training.objectives import check_labels
 
     root, place = Path(config.data), f"{KEY}data: {config.data}"
-    if not root.is_dir():
+    if not root.is_dir() or config.images["train_sets"]:
         return
     classes = classes_by_split(root) if config.images["labels"] else {}
     for objective in config.objectives:

@@ -26,10 +26,13 @@ from ra.settings.shared import (
 
 
 class Recognizers(Settings):
-    train: Some = setting(..., "training recognizers: each trains processors of its own")
+    train: Some = setting(
+        ..., "training recognizers: each trains processors of its own; A+B train one together"
+    )
     evaluate: Some = setting(
         ...,
-        "evaluation recognizers: the columns of the tables; a library's name, timm:NAME, or a "
+        "evaluation recognizers: the columns of the tables; a library's name, timm:NAME, tiny_detector, "
+        "tiny_segmenter, or a "
         ".yaml file that describes your own",
     )
     matrix: Some | None = setting(
@@ -94,8 +97,9 @@ class Experiment(Settings):
     )
     data: str = setting(
         "embedded",
-        "`embedded` (photographs of the installed packages), `imagenette` (downloaded by "
-        "torchvision) or a folder: with train/CLASS/ and val/CLASS/, or images without labels",
+        "`embedded` (photographs of the installed packages), `scenes` (composed of them, with boxes "
+        "and masks), `imagenette` (downloaded by torchvision) or a folder: with train/CLASS/ and "
+        "val/CLASS/, or images without labels, or a VOC tree (images.train_sets)",
         min_length=1,
     )
     dataset: str | None = setting(
@@ -114,7 +118,7 @@ class Experiment(Settings):
     tasks: dict[str, dict[str, Any] | None] | None = setting(
         None, "task: its settings; null takes the paper's: sr, dn, jpeg", min_length=1
     )
-    recognizers: Recognizers = setting(..., "which classifiers train and evaluate")
+    recognizers: Recognizers = setting(..., "which recognizers train and evaluate")
     processor: Processor = setting(Processor(), "the network that is trained")
     transformer: Transformer = setting(
         Transformer(), "the network between processor and recognizer"

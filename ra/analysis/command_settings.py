@@ -11,19 +11,12 @@ from ra.settings.commands import (
     RECOGNIZERS,
     Command,
     Files,
-    Network,
-    Objective,
-    Task,
     files,
     save_dir,
 )
 from ra.settings.shared import (
-    SCRATCH,
     Machine,
-    Runtime,
-    Schedule,
     Source,
-    TrainingRuntime,
 )
 
 ANSWERS = "images.csv lies beside each"
@@ -167,65 +160,12 @@ class PredictLabel(Command):
     machine: Machine = Machine()
 
 
-class ComposeDetection(Command):
-    """Compose a small detection set from photographs of installed packages."""
+class Kinds(Command):
+    """Tabulate the transfer between classifiers, detectors and segmenters."""
 
-    save_dir: Path = save_dir("for VOC0000, a VOC tree")
-    side: Int = setting(96, "of the square images, pixels", ge=32)
-    train: Int = setting(400, "training images", ge=1)
-    val: Int = setting(150, "validation images", ge=1)
-    seed: Int = setting(0, "draws the scenes", ge=0)
-    split: Literal["final", "tune"] = setting(
-        "final", "tune: the training half of the photographs, split again"
+    group: tuple[tuple[str, ...], ...] = setting(
+        ...,
+        f"a data set and evaluation.csv files of processors trained on it, on one set; {ANSWERS}",
+        metavar="NAME FILE",
     )
-
-
-class _Tree(Command):
-    data: Path = setting(..., "a VOC tree: the folder with VOC2007/ and so on", metavar="DIR")
-    sets: tuple[str, ...] = setting(
-        ..., "image sets, such as VOC2007/trainval", metavar="YEAR/SET", min_length=1
-    )
-
-
-class TrainDetector(_Tree):
-    """Train a Faster R-CNN on clean images of a VOC tree."""
-
-    name: str = setting("voc", "name of the data set in results")
-    arch: str = setting("tiny", "tiny, or fasterrcnn_resnet50_fpn and so on")
-    weights: str = setting(SCRATCH, "of the backbone: 'scratch', or IMAGENET1K_V1")
-    side: Int = setting(96, "images are fitted into a square of this side, pixels", ge=32)
-    save_dir: Path = save_dir("for detector.safetensors")
-    schedule: Schedule = Schedule()
-    runtime: TrainingRuntime = TrainingRuntime()
-
-
-class TrainThroughDetector(_Tree, Task, Objective, Network):
-    """Train a processor through the losses of a fixed detector."""
-
-    task: str = setting("sr", "task by name: sr, dn, jpeg, blur, webp, chain or your own")
-    detector: Path = files("detector.safetensors; it has the size of images and the classes")
-    save_dir: Path = save_dir("for processor.safetensors")
-    schedule: Schedule = Schedule()
-    runtime: TrainingRuntime = TrainingRuntime()
-
-
-class EvaluateDetection(_Tree):
-    """Measure the mAP of a detector on the output of processors."""
-
-    detector: Path = files("detector.safetensors; it has the size of images and the classes")
-    models: Files = files(
-        "processor.safetensors files of one task, whatever they were trained with"
-    )
-    batch: Int = setting(25, "images at once", ge=1)
-    save_dir: Path = save_dir("for detection.csv and detections.png")
-    runtime: Runtime = Runtime()
-
-
-class DetectionTable(Command):
-    """Tabulate the transfer between classifiers and a detector, both ways."""
-
-    detections: Files = files("detection.csv files: processors evaluated by a detector")
-    evaluations: Files = files(
-        "evaluation.csv files: processors trained with the detector, evaluated by classifiers"
-    )
-    save_dir: Path = save_dir("for by_detector.csv, by_classifiers.csv and detection.md")
+    save_dir: Path = save_dir("for kinds.csv, .md, .png")

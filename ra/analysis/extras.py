@@ -90,7 +90,7 @@ def _draw(table: pd.DataFrame, path: Path) -> None:
         for number, ((group, p_model, training_r), rows) in enumerate(models):
             x = rows.evaluation_r.map(recognizers.index) + 0.8 * number / len(models)
             label = " ".join(part for part in (group, p_model, training_r) if part != NO_RECOGNIZER)
-            axes.errorbar(x, rows.top1, spread(rows, "top1"), fmt="o", label=label)
+            axes.errorbar(x, rows.score, spread(rows, "score"), fmt="o", label=label)
         axes.set_xticks(range(len(recognizers)), recognizers, rotation=15)
         axes.set_ylabel("top-1, %")
         axes.set_title(task)

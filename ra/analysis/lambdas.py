@@ -41,7 +41,7 @@ def write_lambdas(o: LambdaSweep) -> None:
     Accuracy is that of the training recognizer, and the mean of the others.
     """
     known, training_r = load(o.evaluations), o.training_r
-    if not any(f"{training_r}:top1" in images for _, images in known):
+    if not any(training_r in recognizers_in(images) for _, images in known):
         raise UserError(f"--training-r: {training_r} is in no evaluation; add it to --recognizers")
     table = score(known, training_r=training_r)
     table = table.sort_values(KEYS, key=_order, kind="stable", ignore_index=True)
@@ -52,7 +52,7 @@ def write_lambdas(o: LambdaSweep) -> None:
         sign = 1 if MEASURES.get(name).higher_is_better else -1
         table[f"pareto_{name}"] = False
         for _, rows in table.groupby(["task", "evaluation_r"]):
-            table.loc[rows.index, f"pareto_{name}"] = pareto(rows.top1, sign * rows[name])
+            table.loc[rows.index, f"pareto_{name}"] = pareto(rows.score, sign * rows[name])
     write_scores(table, _readable(table, training_r), o.save_dir / "lambdas.csv")
     _draw(table, training_r, o.save_dir / "lambdas.png")
 
@@ -81,13 +81,14 @@ def _readable(table: pd.DataFrame, training_r: str) -> pd.DataFrame:
     rows = table[table.evaluation_r == training_r].set_index(KEYS)
     others = table[table.evaluation_r == OTHERS].set_index(KEYS)
     title, measures = f"{recognizer_title(training_r)} (training R)", quality_in(table)
+    what = ", ".join(rows.measure.unique())
     columns = {f"{measure_title(m)} [95 %]": shown_quality(rows, m) for m in measures}
     columns |= {
-        f"{title}: top-1, % [95 %]": shown(rows, "top1"),
+        f"{title}: {what}, % [95 %]": shown(rows, "score"),
         f"{title}: over plain": shown(rows, "difference", sign="+"),
         "p": shown_p(rows),
         "p (Holm)": shown_p(rows, "p_holm"),
-        f"{OTHERS}: top-1, % [95 %]": shown(others, "top1"),
+        f"{OTHERS}: {what}, % [95 %]": shown(others, "score"),
         f"{OTHERS}: over plain": shown(others, "difference", sign="+"),
     }
     if len(others):
@@ -115,15 +116,15 @@ def _draw(table: pd.DataFrame, training_r: str, path: Path) -> None:
                 _draw_curve(axes, points.sort_values("lambda"), name, **look)
         axes.set_title(task)
         axes.set_xlabel(measure_title(name))
-        axes.set_ylabel("top-1, %")
+        axes.set_ylabel(f"{here.measure.iloc[0]}, %")
     drawn[0].legend(fontsize=7)
     save(figure, path)
 
 
 def _draw_curve(axes, points: pd.DataFrame, name: str, color: str, marker: str, label: str) -> None:
-    x, y = points[name], points.top1
+    x, y = points[name], points.score
     line = {"color": color, "marker": marker, "label": label, "lw": 0.8, "elinewidth": 0.5}
-    axes.errorbar(x, y, spread(points, "top1"), spread(points, name), **line)
+    axes.errorbar(x, y, spread(points, "score"), spread(points, name), **line)
     hollow = ~points[f"pareto_{name}"]
     axes.scatter(x[hollow], y[hollow], color="white", edgecolor=color, marker=marker, zorder=3)
     for *at, value in zip(x, y, points["lambda"], strict=True):

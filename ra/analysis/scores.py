@@ -10,10 +10,11 @@ import pandas as pd
 
 from ra.errors import UserError
 from ra.evaluation.quality import MEASURES
-from ra.evaluation.statistics import accuracy, holm, mean, over_seeds
+from ra.evaluation.statistics import holm, mean, over_seeds, share
 from ra.files import write_csv
 from ra.registry import NO_RECOGNIZER
-from ra.reporting.names import PLAIN
+from ra.reporting.names import HEADLINES, PLAIN
+from ra.reporting.names import measured as measured_by
 from ra.reporting.significance import compare_answers, read_answers, read_identity, recognizers_in
 from ra.reporting.tables import with_interval, write_markdown
 
@@ -47,8 +48,9 @@ def score(
         training_r: adds a row per processor for the mean of all recognizers but this one.
 
     Returns:
-        The labels without seed, evaluation_r, seeds, n (images); top1 (%), each measure of image
-        quality (psnr, ssim) and difference (percentage points of top-1 above the baseline), with
+        The labels without seed, evaluation_r, measure (top-1, agreement, mAP@0.5,
+        mIoU), seeds, n (images); score (%), each measure of image
+        quality (psnr, ssim) and difference (percentage points of score above the baseline), with
         NAME_low and NAME_high, the 95 % interval: over images where there is one seed (Wilson,
         normal, Tango), else Student's over seeds; p of McNemar's exact test, or of a t test over
         seeds; p_holm, adjusted for all tests of the table. The mean of several recognizers is no
@@ -56,8 +58,8 @@ def score(
     """
     known: dict[tuple, pd.DataFrame] = {}
     for labels, images in evaluated:
-        twice = set(recognizers_in(known.get(_key(labels), pd.DataFrame())))
-        if twice & set(recognizers_in(images)):
+        twice = recognizers_in(known.get(_key(labels), pd.DataFrame())).keys()
+        if twice & recognizers_in(images).keys():
             raise UserError(f"--evaluations: two results for {_words(labels)}; give one of them")
         known[_key(labels)] = images
     rows = []
@@ -83,16 +85,19 @@ def _rows(labels, images, theirs, training_r) -> list[dict[str, object]]:
         shared |= _named(name, MEASURES.get(name).average(images[name]))
     compared = {} if theirs is None else compare_answers(images, theirs, _words(labels))
     rows = []
-    for r in recognizers_in(images):
-        rows.append({"evaluation_r": r, **_named("top1", accuracy(images[f"{r}:top1"]))})
+    measured = recognizers_in(images)
+    for r, metric in measured.items():
+        what = {"evaluation_r": r, "measure": HEADLINES[metric]}
+        rows.append({**what, **_named("score", share(images[f"{r}:{metric}"], metric))})
         if r in compared:
             rows[-1] |= _named("difference", compared[r])
-    others = [f"{r}:top1" for r in recognizers_in(images) if r != training_r]
+    others = [f"{r}:{metric}" for r, metric in measured.items() if r != training_r]
     if training_r and others:
-        share = 100 * images[others].mean(axis=1)
-        rows.append({"evaluation_r": OTHERS, **_named("top1", mean(share))})
+        shares = 100 * images[others].mean(axis=1)
+        what = {"evaluation_r": OTHERS, "measure": measured_by(measured.values())}
+        rows.append({**what, **_named("score", mean(shares))})
         if theirs is not None:
-            gain = mean(share - 100 * theirs[others].mean(axis=1))
+            gain = mean(shares - 100 * theirs[others].mean(axis=1))
             rows[-1] |= _named("difference", gain)
     return [{**labels, **row, **shared} for row in rows]
 
@@ -105,7 +110,7 @@ def _named(name: str, found: dict[str, float]) -> dict[str, float]:
 
 def _average(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows that differ in their seed alone become one."""
-    names = ["top1", *quality_in(rows), "difference"]
+    names = ["score", *quality_in(rows), "difference"]
     measured = [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
     labels = [name for name in rows.columns if name not in (*measured, "seed", "p")]
     rows = rows.reindex(columns=[*labels, "seed", *measured, "p"])
@@ -157,9 +162,9 @@ def shown_p(table: pd.DataFrame, name: str = "p") -> pd.Series:
 
 
 def shown_scores(table: pd.DataFrame) -> dict[str, pd.Series]:
-    """Accuracy, its difference to plain and the tests, as columns for people."""
+    """The score, its difference to plain and the tests, as columns for people."""
     return {
-        "top-1, % [95 %]": shown(table, "top1"),
+        f"{', '.join(table.measure.unique())}, % [95 %]": shown(table, "score"),
         "over plain [95 %]": shown(table, "difference", sign="+"),
         "p": shown_p(table),
         "p (Holm)": shown_p(table, "p_holm"),

@@ -8,22 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from ra.settings.base import Float, Int, Settings, setting
-from ra.settings.shared import SCRATCH, Architecture, Lambda, Lambdas, Names, Schedule
+from ra.settings.shared import Architecture, Lambda, Lambdas, Names, Schedule
 
 Tasks = Names | None
 TASKS_HELP = "tasks of this analysis, where the experiment has them; null takes all"
-
-
-class Scenes(Settings):
-    """Size of a detection set that is composed of the embedded photographs."""
-
-    side: Int = setting(
-        96,
-        "images are fitted into a square of this side, pixels; for sr divisible by the factor",
-        ge=32,
-    )
-    train_images: Int = setting(400, "composed: training images", ge=1)
-    val_images: Int = setting(300, "composed: validation images", ge=1)
 
 
 class BlackBoxService(Settings):
@@ -141,38 +129,13 @@ class ExtrasAnalysis(Settings):
     fine_tune: Schedule = setting(Schedule(), "of recognizers that learn the processed images")
 
 
-class DetectionAnalysis(Scenes):
+class KindsAnalysis(Settings):
     tasks: Tasks = setting(None, TASKS_HELP)
-    data: str = setting(
-        "composed",
-        "`composed` (pieces of the embedded photographs on others of them) or a VOCdevkit folder "
-        "with VOC2007/ and so on",
-        min_length=1,
+    config: Path | None = setting(
+        Path("workflow/presets/scenes.yaml"),
+        "configuration of the experiment with recognizers of several kinds; null: no analysis",
     )
-    name: str = setting(
-        "composed", "name of the detection set in results", pattern="^[A-Za-z0-9_.-]+$"
-    )
-    train: tuple[Annotated[str, Field(pattern="^[^/]+/[^/]+$")], ...] = setting(
-        ("VOC0000/train",),
-        "image sets for the detector and for processors trained with it: VOC2007/trainval",
-        min_length=1,
-    )
-    val: tuple[Annotated[str, Field(pattern="^[^/]+/[^/]+$")], ...] = setting(
-        ("VOC0000/val",), "image sets on which processors are evaluated: VOC2007/test", min_length=1
-    )
-    detector: str = setting("tiny", "tiny, or a Faster R-CNN of torchvision by name")
-    weights: str = setting(
-        SCRATCH, "of the detector's backbone: `scratch`, or torchvision's name; tiny has none"
-    )
-    detector_schedule: Schedule = setting(
-        Schedule(epochs=16, batch_size=8, lr=1e-3, lr_schedule="cosine", warmup=50),
-        "of the detector's training",
-    )
-    weight: Float = setting(1e-3, "weight of the detector's losses", gt=0, alias="lambda")
-    schedule: Schedule = setting(
-        Schedule(epochs=8, batch_size=4, lr=3e-3, lr_schedule="cosine", warmup=100),
-        "of processors trained on the detector's images",
-    )
+    data: str | None = setting(None, "takes the place of that configuration's data")
 
 
 class BlackBoxAnalysis(BlackBoxService):
@@ -206,8 +169,8 @@ class Analysis(Settings):
     )
     lambdas: LambdaAnalysis = setting(LambdaAnalysis(), "accuracy against image quality")
     extras: ExtrasAnalysis = setting(ExtrasAnalysis(), "rows beyond the paper")
-    detection: DetectionAnalysis = setting(
-        DetectionAnalysis(), "transfer between classifiers and a detector"
+    kinds: KindsAnalysis = setting(
+        KindsAnalysis(), "transfer between classifiers, detectors and segmenters"
     )
     black_box: BlackBoxAnalysis = setting(
         BlackBoxAnalysis(), "a recognizer known by its answers alone"

@@ -47,20 +47,7 @@ GROUPS: dict[str, dict[str, tuple[type[commands.Command], str]]] = {
             analysis.PredictLabel,
             "ra.analysis.black_box.predict_label:predict_label",
         ),
-        "compose-detection": (analysis.ComposeDetection, "ra.analysis.dense.compose:compose"),
-        "train-detector": (analysis.TrainDetector, "ra.analysis.dense.train:train_detector"),
-        "train-through-detector": (
-            analysis.TrainThroughDetector,
-            "ra.analysis.dense.train:train_through_detector",
-        ),
-        "evaluate-detection": (
-            analysis.EvaluateDetection,
-            "ra.analysis.dense.evaluate:evaluate_detection",
-        ),
-        "detection-table": (
-            analysis.DetectionTable,
-            "ra.analysis.dense.table:write_detection_tables",
-        ),
+        "kinds": (analysis.Kinds, "ra.analysis.kinds:write_kinds"),
     },
     "measure speed": {"bench": (Bench, "ra.bench.command:bench")},
 }

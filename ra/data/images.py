@@ -130,6 +130,16 @@ def fit(image: Image.Image, resize: int | None, smallest: int) -> np.ndarray:
     return np.asarray(image)
 
 
+def fitted(image: Image.Image, side: int, resample: Image.Resampling, empty: int = 0) -> np.ndarray:
+    """``image`` scaled to fit a square, which is filled with ``empty`` at the right and below."""
+    scale = side / max(image.size)
+    size = [max(1, round(length * scale)) for length in image.size]
+    pixels = np.asarray(image.resize(size, resample))
+    square = np.full((side, side, *pixels.shape[2:]), empty, np.uint8)
+    square[: size[1], : size[0]] = pixels
+    return square
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any mode that Pillow decodes -> RGB; more than 8 bits of grey are scaled, not clipped.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ra.data.images import BadImage, find_files, fit, open_image, read_image, to_rgb
+from ra.data.images import BadImage, find_files, fit, fitted, open_image, read_image, to_rgb
 from ra.errors import UserError
 
 SCALES = (1, 2, 3, 4, 8)
@@ -61,16 +61,22 @@ def _unlike(large: tuple[int, int], small: tuple[int, int]) -> str:
     return "is {}x{} px, its twin {}x{} px".format(*large, *small)
 
 
-def read_pair(path: Path, twin: str | None, scale: int | None, resize, crop: int) -> Pair:
+def read_pair(
+    path: Path, twin: str | None, scale: int | None, resize, crop: int, square: bool = False
+) -> Pair:
     """The image ``path`` and its twin, cut to the sides at which ``scale`` fits exactly.
 
     Args:
         twin: None where the data has no pairs; empty where this image has no twin.
         resize, crop: as ``read_image``, for the image; its twin shrinks with it.
+        square: the image is fitted into a square of ``crop`` pixels instead.
 
     Raises:
         BadImage: one cannot be read, the twin is missing, or the sizes do not fit.
     """
+    if square:
+        image = to_rgb(open_image(path))
+        return fitted(image, crop, Image.Resampling.BILINEAR), None
     if twin is None or not scale:
         return read_image(path, resize, crop), None
     if not twin:

@@ -15,7 +15,7 @@ import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -27,6 +27,7 @@ import numpy as np
 from ra.data.folders import NOT_UTF8, find_classes, find_images, is_utf8
 from ra.data.images import BadImage
 from ra.data.pairs import Pair, find_scale, find_twins, read_pair, twin_of
+from ra.data.voc import find_scenes
 from ra.errors import UserError
 from ra.files import atomic, escaped, named, write_json, write_text
 from ra.progress import Progress
@@ -53,6 +54,8 @@ class DatasetInfo:
         degraded: the images are inputs of processors; nothing clean belongs to them.
         inputs: the folder of the images' twins; None where the data has no pairs.
         scale: how much larger images are than their twins.
+        objects: the images have objects and are fitted into the square of ``crop``.
+        masks: each has a mask of its classes.
     """
 
     name: str
@@ -66,6 +69,8 @@ class DatasetInfo:
     degraded: bool = False
     inputs: str | None = None
     scale: int | None = None
+    objects: bool = False
+    masks: bool = False
 
 
 def prepare(
@@ -80,6 +85,7 @@ def prepare(
     workers: int = 1,
     labels: bool = True,
     corrupted: tuple[list[str], dict[str, list[tuple[str, int]]]] | None = None,
+    sets: Mapping[str, Sequence[str]] | None = None,
     inputs: Path | None = None,
     **share: Any,
 ) -> DatasetInfo:
@@ -95,6 +101,8 @@ def prepare(
         workers: decoding processes.
         labels: the folders in train/ and val/ are classes.
         corrupted: classes and images by split, in place of those that are found; all degraded.
+        sets: image sets of a VOC tree by split (``find_scenes``), whose images are scaled to fit a
+            square of ``crop`` pixels.
         inputs: folder with the twin of each image; it is stored behind the image.
         share: ``val_share`` and ``val_seed`` of ``find_images``.
 
@@ -102,17 +110,22 @@ def prepare(
         UserError: a missing folder, bad images.
     """
     check_sizes(resize, crop)
-    classes = find_classes(root) if labels else []
-    classes, images = corrupted or (classes, find_images(root, classes, **share))
+    images: dict[str, list[tuple]]
+    if sets:
+        classes, images = find_scenes(root, sets)
+    else:
+        classes = find_classes(root) if labels else []
+        classes, images = corrupted or (classes, find_images(root, classes, **share))
     scale = None
     if inputs:
         twins = find_twins(inputs)
         scale = find_scale(root, (path for path, _ in images["train"]), twins, crop)
         images = {s: [(*i, twin_of(i[0], twins)) for i in images[s]] for s in images}
-    read = partial(_read, root=root, resize=resize, smallest=crop, scale=scale)
+    about = {"root": root, "resize": resize, "crop": crop, "scale": scale, "square": bool(sets)}
+    read = partial(_read, **about)
     out.mkdir(parents=True, exist_ok=True)
     # Parts of a run with other settings have other names, so they are never continued.
-    tag = repr([str(root), resize, crop, decode, PART_COLUMNS, inputs and str(inputs), scale])
+    tag = repr([about, decode, PART_COLUMNS, inputs and str(inputs)])
     tag = hashlib.sha256(tag.encode()).hexdigest()[:8]
     parts = {split: out / f"{split}-{tag}" for split in images}
     counts, digests = {}, []
@@ -132,7 +145,8 @@ def prepare(
     digest = hashlib.sha256(json.dumps([digests, classes, resize, crop]).encode()).hexdigest()
     sizes = (counts, resize, crop, decode, digest, corrupted is not None)
     pairs = (str(inputs) if inputs else None, scale)
-    info = DatasetInfo(name, str(root), tuple(classes), *sizes, *pairs)
+    masks = bool(sets) and len(images["train"][0]) > 3
+    info = DatasetInfo(name, str(root), tuple(classes), *sizes, *pairs, bool(sets), masks)
     write_json(out / "dataset.json", asdict(info))
     for split, part in parts.items():
         _rows(part).unlink()
@@ -176,16 +190,18 @@ class Read(NamedTuple):
     stamp: str  # see _stamp
 
 
-def _read(item: tuple, root: Path, resize: int | None, smallest: int, scale: int | None) -> Read:
-    name, _, *twin = item
-    path, stamp = root / name, _stamp(root / name, *twin)
+def _read(
+    item: tuple, root: Path, resize: int | None, crop: int, scale: int | None, square: bool
+) -> Read:
+    name, _, *more = item  # its twin; or its annotation and mask
+    path, stamp = root / name, _stamp(root / name, *more)
     if not is_utf8(name):
         return Read(None, "", NOT_UTF8, stamp)
     try:
-        pair = read_pair(path, twin[0] if twin else None, scale, resize, smallest)
-        digests = [_digest(file) for file in (path, *twin)]
-        both = hashlib.sha256("".join(digests).encode()).hexdigest() if twin else digests[0]
-        return Read(pair, both, "", stamp)
+        pair = read_pair(path, more[0] if more else None, scale, resize, crop, square)
+        digests = [_digest(file) for file in (path, *more)]
+        all_of_it = hashlib.sha256("".join(digests).encode()).hexdigest() if more else digests[0]
+        return Read(pair, all_of_it, "", stamp)
     except BadImage as error:
         return Read(None, "", str(error), stamp)
     except OSError as error:

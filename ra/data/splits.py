@@ -19,6 +19,7 @@ from ra.data.folders import NOT_UTF8, find_classes, find_images, is_utf8
 from ra.data.images import BadImage
 from ra.data.pairs import Pair, find_scale, find_twins, read_pair, twin_of
 from ra.data.prepare import DatasetInfo, check_sizes, read_info
+from ra.data.voc import truth_of
 from ra.errors import UserError
 from ra.files import escaped
 
@@ -34,13 +35,19 @@ class Batch(NamedTuple):
     # Positions in the split's manifest (N,), int64.
     index: Tensor  # type: ignore[assignment]  # no caller wants tuple's method
     mirrored: Tensor | None = None  # 1 where the crop is mirrored, else 0 (N,), int64
+    # Of a data set with objects: class of each pixel, 0 background, 255 void (N, H, W), uint8; and
+    # per image boxes (n, 4; left, top, right, bottom, pixels), labels (n, from 1), difficult (n).
+    mask: Tensor | None = None
+    objects: list[dict[str, Tensor]] | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The batch on ``device``, all images float in [0, 1]; they are copied as bytes."""
-        given = [part for part in self if part is not None]
-        moved = [part.to(device, non_blocking=True) for part in given]
-        images = [part.float().div_(255) if part.dtype == torch.uint8 else part for part in moved]
-        return Batch(*images[:2], *moved[2:])
+        *parts, objects = self
+        moved = [part if part is None else part.to(device, non_blocking=True) for part in parts]
+        images = [part.float().div_(255) if part.dtype == torch.uint8 else part for part in moved[:2]]
+        if objects is not None:
+            objects = [{key: value.to(device) for key, value in one.items()} for one in objects]
+        return Batch(*images, *moved[2:], objects)
 
 
 class Paths(Sequence[str]):
@@ -161,7 +168,8 @@ class FolderSplit:
 def _decode(info: DatasetInfo, path: str, twins: dict[str, str] | None) -> Pair:
     twin = None if twins is None else twin_of(path, twins)
     try:
-        return read_pair(Path(info.root) / path, twin, info.scale, info.resize, info.crop)
+        sizes = (info.scale, info.resize, info.crop, info.objects)
+        return read_pair(Path(info.root) / path, twin, *sizes)
     except BadImage as error:
         raise UserError(f"{Path(info.root) / path} {error}; mend or remove it") from None
 
@@ -219,7 +227,18 @@ class Crops(Dataset):
             degraded = torch.from_numpy(np.stack(inputs)).permute(0, 3, 1, 2)
         elif self.task:
             degraded = self.task.degrade(target, keys)
-        return Batch(degraded, target, label, index, torch.tensor(mirrored))
+        truth = self._truth(index.tolist(), mirrored) if self.split.info.objects else ()
+        return Batch(degraded, target, label, index, torch.tensor(mirrored), *truth)
+
+    def _truth(self, index: list[int], mirrored: Sequence[int]) -> tuple[Tensor | None, list]:
+        """Masks and objects of the images; see ``Batch``."""
+        info = self.split.info
+        found = [
+            truth_of(Path(info.root) / self.split.paths[i], info.classes, info.crop, bool(flip), info.masks)
+            for i, flip in zip(index, mirrored, strict=True)
+        ]
+        objects, masks = zip(*found, strict=True)
+        return torch.from_numpy(np.stack(masks)) if info.masks else None, list(objects)
 
     def _crop(self, key: Key) -> tuple[np.ndarray, np.ndarray | None, int]:
         """Pixels (H, W, 3), those of the twin, and 1 where they are mirrored."""
@@ -292,8 +311,14 @@ class TrainingKeys:
             skip = 0
 
 
-def validation_keys(length: int, batch_size: int = EVALUATION_BATCH) -> list[list[Key]]:
-    """Batches of keys that visit every image once, in the manifest's order."""
+def validation_keys(
+    length: int, batch_size: int = EVALUATION_BATCH, crop: int = 224
+) -> list[list[Key]]:
+    """Batches of keys that visit every image once, in the manifest's order.
+
+    Images of more than 224 pixels, a side, come in batches as many times smaller as they are larger.
+    """
+    batch_size = max(1, min(batch_size, batch_size * 224**2 // crop**2))
     keys = [(0, VALIDATION, index) for index in range(length)]
     return [keys[begin : begin + batch_size] for begin in range(0, length, batch_size)]
 

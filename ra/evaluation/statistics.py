@@ -17,6 +17,8 @@ import pandas as pd
 NORMAL = 1.959963984540054  # 97.5 % of the normal distribution lie below
 LEVEL = 0.05  # of significance; intervals are at 1 - LEVEL
 ENDS = [2.5, 97.5]  # percentiles of a bootstrap interval
+# Metrics of all images together, whose numbers for single images are ``contributions``.
+POOLED = ("map50", "map", "miou")
 
 
 def accuracy(hits: pd.Series) -> dict[str, float]:
@@ -180,6 +182,45 @@ def jackknife(values: np.ndarray) -> dict[str, float]:
     half = error * t.ppf(1 - LEVEL / 2, freedom)
     p = 2 * t.sf(abs(value) / error, freedom) if error else np.nan
     return {"value": value, "low": value - half, "high": value + half, "p": float(p)}
+
+
+def contributions(values: np.ndarray, count: int) -> np.ndarray:
+    """One number an image, (count,), from values of samples of ``leave_out``; see ``jackknifed``.
+
+    Each is the value of all images plus what leaving out its group takes away, by Taylor the
+    group's part in it.
+    """
+    value, left = values[0], values[1:]
+    parts = value + (len(left) - 1) * (left.mean() - left)
+    return parts[np.arange(count) % len(left)]
+
+
+def jackknifed(values: Sequence[float], groups: int = 50) -> dict[str, float]:
+    """The metric of all images (%), its interval and the p of 0, from ``contributions``.
+
+    A difference of two metrics is the same of the differences of their contributions.
+    """
+    parts = 100 * np.asarray(values, dtype=float)[:groups]  # one of each group
+    value, count = parts.mean(), len(parts)
+    left = value + (value - parts) / max(count - 1, 1)
+    return {**jackknife(np.concatenate([[value], left])), "n": len(values)}
+
+
+def share(values: pd.Series, metric: str) -> dict[str, float]:
+    """A metric of recognition (%), its interval and n, from its number for each image."""
+    if metric not in POOLED:
+        return accuracy(values)
+    found = jackknifed(values)
+    low, high = max(found["low"], 0.0), min(found["high"], 100.0)
+    return {"value": found["value"], "low": low, "high": high, "n": len(values)}
+
+
+def difference(ours: pd.Series, theirs: pd.Series, metric: str) -> dict[str, float]:
+    """Difference of two metrics of the same images, as ``compare``."""
+    if metric not in POOLED:
+        return compare(ours, theirs)
+    found = jackknifed(np.asarray(ours) - np.asarray(theirs))
+    return {"difference": found.pop("value"), **found}
 
 
 def rank_coefficient(a: np.ndarray, b: np.ndarray) -> float:

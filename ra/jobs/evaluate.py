@@ -10,7 +10,7 @@ import pandas as pd
 from ra.data.degradations import TASKS, build_task, inputs_of
 from ra.data.splits import Crops, loader, open_split, scaled, validation_keys
 from ra.errors import UserError
-from ra.evaluation.evaluate import HITS, Evaluation, evaluate, summarise
+from ra.evaluation.evaluate import Evaluation, evaluate, summarise
 from ra.evaluation.quality import build_measures
 from ra.files import write_csv, write_json, write_text
 from ra.jobs.record import log_dataset, run_name, start_run
@@ -18,8 +18,9 @@ from ra.jobs.training import run_id_in
 from ra.models.checkpoints import load_processor, read_header
 from ra.models.fixed import named_recognizers
 from ra.registry import NO_RECOGNIZER
+from ra.reporting.answers import write_answers
 from ra.reporting.card import model_card
-from ra.reporting.names import p_model_title, recognizer_title, task_title
+from ra.reporting.names import CLEAN, HEADLINES, NO_TASK, p_model_title, recognizer_title, task_title
 from ra.reporting.plots import write_heat_map, write_strip
 from ra.runtime.devices import use_device
 from ra.settings.commands import Evaluate
@@ -29,35 +30,36 @@ def evaluate_processor(o: Evaluate) -> None:
     """Evaluate a processor, or none, with every recognizer; write evaluation.csv, images.csv,
     pictures and, beside a processor, its model card README.md."""
     if o.model_sr is None:
-        raise UserError("--model-sr: needed; a processor.safetensors, or none")
-    model = None if o.model_sr == "none" else Path(o.model_sr)
+        raise UserError("--model-sr: needed; a processor.safetensors, none or clean")
+    clean = o.model_sr == CLEAN
+    model = None if o.model_sr in (CLEAN, "none") else Path(o.model_sr)
     save_dir = o.save_dir or (model.parent if model else None)
     if save_dir is None:
-        raise UserError("--save-dir: needed when --model-sr is none")
+        raise UserError(f"--save-dir: needed when --model-sr is {o.model_sr}")
     header = read_header(model, "processor", "transformer") if model else {}
     own = not o.task or header.get("task") == o.task
     if model and not own and not getattr(TASKS.get(o.task), "reads", False):
         raise UserError(f"{model}: trained for task {header['task']}, not {o.task}")
     name = o.task or header.get("task")
-    if not name:
+    if not name and not clean:
         raise UserError("--task: needed when --model-sr is none")
     given = {**(header.get("task_settings", {}) if own else {}), **o.task_settings}
-    task = build_task(name, **TASKS.check(name, given, "--"))
+    task = None if clean else build_task(name, **TASKS.check(name, given, "--"))
     inputs = inputs_of(task)
     split = open_split(**dict(o.source), split="val", inputs=inputs)
     task = scaled(task, split.info)
     released = o.protocol == "released"
     padded = {"padded": True} if released and "ssim" in o.metrics else {}
     measures = build_measures(o.metrics, padded | o.measure_settings)
-    made = task
+    made, scale = task, 1 if clean else task.scale
     if split.info.degraded:  # the images are inputs; a processor that up-scales gets small ones
-        measures, made = {}, build_task("sr", factor=task.scale) if task.scale > 1 else None
-    measures = {} if inputs == "" else measures  # nothing to compare the outputs with
+        measures, made = {}, build_task("sr", factor=scale) if scale > 1 else None
+    measures = {} if inputs == "" or clean else measures  # nothing to compare the outputs with
     recognizers = named_recognizers(o.recognizers, split.info)
     identity = {
         "dataset": split.info.name,
-        "task": name,
-        "p_model": header.get("objective", "no_processing"),
+        "task": NO_TASK if clean else name,
+        "p_model": CLEAN if clean else header.get("objective", "no_processing"),
         "lambda": header.get("lambda", 0.0),
         "training_r": header.get("recognizer", NO_RECOGNIZER),
         "seed": header.get("seed", 0),
@@ -75,16 +77,18 @@ def evaluate_processor(o: Evaluate) -> None:
     ):
         log_dataset(run, split.info, "validation")
         crops = Crops(split, made)
-        batches = loader(crops, validation_keys(len(crops)), o.runtime.workers, where)
+        batches = loader(crops, validation_keys(len(crops), crop=split.info.crop), o.runtime.workers, where)
         files = (model, o.model_transformer)
         processor, transformer = (load_processor(path) if path else None for path in files)
         more: dict[str, Any] = {"name": settings["name"], "measures": measures}
         more |= {"labels": bool(split.info.classes), "rounded": released}
         precision = o.runtime.precision
         result = evaluate(
-            processor, transformer, recognizers, batches, task.scale, where, precision, **more
+            processor, transformer, recognizers, batches, scale, where, precision, **more
         )
         tidy = _write(result, identity, split.paths, save_dir, run)
+        if split.info.objects:
+            write_answers(save_dir / "answers.png", result.strips[1], recognizers, split.info.classes)
         if model and save_dir.resolve() == model.parent.resolve():
             write_text(save_dir / "README.md", model_card(header, tidy, split.info))
 
@@ -97,7 +101,7 @@ def _write(
     images = result.images.assign(path=[paths[i] for i in result.images["index"]])
     targets = NO_RECOGNIZER in set(tidy.evaluation_r)
     write_strip(save_dir / "strip.png", result.strips if targets else result.strips[:2])
-    matrix = tidy[tidy.metric.isin(HITS)].pivot(
+    matrix = tidy[tidy.metric.isin(HEADLINES)].pivot(
         index="metric", columns="evaluation_r", values="value"
     )
     title = f"{task_title(identity['task'])}, {p_model_title(identity['p_model'])}"

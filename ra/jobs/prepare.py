@@ -25,6 +25,12 @@ def prepare_data(o: Prepare) -> str:
         root = o.save_dir / "images"
         split = "tune" if o.data.endswith("tune") else "final"
         write_image_folder(root, tile=o.resize or 40, split=split)
+    sets = {"train": o.train_sets, "val": o.val_sets} if o.train_sets and o.val_sets else None
+    if o.data in ("scenes", "scenes-tune"):
+        from ra.data.scenes import compose
+
+        root, counts = o.save_dir / "images", dict(zip(("train", "val"), o.scenes, strict=True))
+        sets = compose(root, o.crop, counts, part_of="tune" if "-" in o.data else "final")
     info = prepare(
         root,
         o.save_dir,
@@ -36,6 +42,7 @@ def prepare_data(o: Prepare) -> str:
         workers=o.workers,
         labels=o.labels,
         inputs=o.inputs,
+        sets=sets,
         val_share=o.val_share,
         val_seed=o.val_seed,
     )

@@ -9,17 +9,19 @@ import torch
 from ra.data.degradations import build_task
 from ra.data.folders import check_same_classes
 from ra.data.splits import Crops, loader, open_split, validation_keys
-from ra.evaluation.evaluate import evaluate
+from ra.evaluation.evaluate import HITS, evaluate, summarise
 from ra.evaluation.quality import MEASURES, build_measures
+from ra.evaluation.statistics import POOLED
 from ra.files import write_json
 from ra.jobs.training import Training, run_training
 from ra.models.checkpoints import load_processor, read_header
+from ra.models.classifiers import Classifying
 from ra.models.fixed import check_crop, pretrained_recognizer, stored_recognizer
 from ra.models.recognizers import build_recognizer, freeze
 from ra.progress import Progress
 from ra.settings.commands import FetchWeights, TrainRecognizer
 from ra.settings.shared import SCRATCH
-from ra.training.objectives import Classification
+from ra.training.objectives import RecognizerTraining
 
 
 def train_recognizer(o: TrainRecognizer) -> None:
@@ -31,17 +33,18 @@ def train_recognizer(o: TrainRecognizer) -> None:
     identity = {"arch": o.arch, "classes": names, "weights": weights}
     identity |= {"dataset": split.info.name, "data_digest": split.info.digest}
     identity["crop"] = split.info.crop
-    ready = weights != SCRATCH and not o.fine_tune
-    if not ready:
-        both = ({names[k] for k in set(s.labels.tolist()) if k >= 0} for s in (split, validation))
-        check_same_classes(split.info.root, *both)
+    side = split.info.crop if split.info.objects else None
     torch.manual_seed(o.runtime.seed)
     if o.fine_tune:
         recognizer = stored_recognizer(o.fine_tune, split.info)
     elif weights == SCRATCH:
-        recognizer = build_recognizer(o.arch, len(names))
+        recognizer = build_recognizer(o.arch, len(names), input_size=side)
     else:
-        recognizer = pretrained_recognizer(o.arch, names, weights, o.classes)
+        recognizer = pretrained_recognizer(o.arch, names, weights, o.classes, side)
+    ready = recognizer.trained and not o.fine_tune
+    if not ready and isinstance(recognizer, Classifying):
+        both = ({names[k] for k in set(s.labels.tolist()) if k >= 0} for s in (split, validation))
+        check_same_classes(split.info.root, *both)
     check_crop(recognizer, o.arch, split.info.crop)
     processor, task = None, None
     if o.model_sr:
@@ -51,28 +54,31 @@ def train_recognizer(o: TrainRecognizer) -> None:
         about = ("dataset", "task", "objective", "lambda", "recognizer", "seed")
         identity["learned_through"] = {key: header.get(key) for key in about}
 
-    def clean_accuracy(where, run) -> dict[str, float]:
-        """Top-1 and top-5 (%) on clean validation images."""
+    def clean_scores(where, run) -> dict[str, float]:
+        """Top-1 and top-5, mAP or mIoU (%) on clean validation images."""
         if not names:
             return {}
         crops = Crops(validation, None)
-        batches = loader(crops, validation_keys(len(crops)), o.runtime.workers, where)
+        keys = validation_keys(len(crops), crop=split.info.crop)
+        batches = loader(crops, keys, o.runtime.workers, where)
         images = evaluate(
             None, None, {"clean": freeze(recognizer)}, batches, 1, where, measures={}
         ).images
-        score = {f"clean_{m}": 100 * float(images[f"clean:{m}"].mean()) for m in ("top1", "top5")}
+        rows = summarise(images, {})
+        rows = rows[rows.metric.isin([*HITS, *POOLED])]
+        score = {f"clean_{row.metric}": row.value for row in rows.itertuples()}
         run.log_metrics(score)
         return score
 
     job = Training(
         kind="train-recognizer",
         name=f"R {o.arch}",
-        objective=Classification(recognizer, processor),
+        objective=RecognizerTraining(recognizer, processor),
         crops=Crops(split, task),
         identity=identity,
         fixed=(processor,),
         dataset=split.info,
-        after=clean_accuracy,
+        after=clean_scores,
         ready=ready,
     )
     run_training(job, o.schedule, o.runtime, o.save_dir)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ra.jobs.record import run_name
 from ra.jobs.training import run_id_in
-from ra.reporting.names import PLAIN
+from ra.reporting.names import HEADLINES, PLAIN
 from ra.reporting.tables import IDENTITY, read_evaluations, write_tables, write_transfer
 from ra.settings.commands import Report, Table, TransferMatrix
 from ra.tracking.run import start_run
@@ -33,7 +33,7 @@ def _record(o: Table) -> None:
     """
     rows = pd.concat([read_evaluations([p]).assign(place=p.parent) for p in o.evaluations])
     trained = {name for names in rows.training_r for name in names.split("+")}
-    fair = rows[~rows.evaluation_r.isin(trained) & rows.metric.isin(["top1", "agreement"])]
+    fair = rows[~rows.evaluation_r.isin(trained) & rows.metric.isin(HEADLINES)]
     if fair.empty:
         return
     scores = fair.groupby(["place", *IDENTITY], as_index=False).value.mean()

@@ -130,7 +130,7 @@ def load_recognizer(path: Path, device: str | torch.device = "cpu") -> Recognize
         return build_recognizer(network["arch"], network["logits"], **size).select(index.tolist())
 
     recognizer = build(path, make, state)
-    recognizer.stored = header
+    recognizer.stored, recognizer.trained = header, True
     return recognizer.to(device)
 
 

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
 
 from ra.data.prepare import DatasetInfo
 from ra.errors import UserError
 from ra.models.checkpoints import load_recognizer, read_header
 from ra.models.classes import load_class_index
 from ra.models.names import distinct, is_own, short_name
-from ra.models.recognizers import Ensemble, Recognizer, build_recognizer, classifying, freeze
+from ra.models.classifiers import Classifier, Classifying, Ensemble
+from ra.models.recognizers import Recognizer, Several, build_recognizer, classifying, freeze
 from ra.models.user_recognizer import load_user_recognizer
 from ra.settings.shared import PAPER_WEIGHTS
 
 
-def training_recognizer(arch: str, files: Sequence[Path], info: DatasetInfo) -> nn.Module:
+def training_recognizer(arch: str, files: Sequence[Path], info: DatasetInfo) -> Recognizer:
     """The fixed recognizer called ``arch``, or the ensemble of those that + joins in it.
+
+    Several classifiers are one by the mean of their probabilities, several kinds by that of their
+    losses.
 
     Args:
         files: one for each name; without any the pretrained ones are taken.
@@ -31,23 +33,26 @@ def training_recognizer(arch: str, files: Sequence[Path], info: DatasetInfo) -> 
             f"--recognizer: {len(files)} files for {len(names)} recognizers in --arch {arch}"
         )
     given: Sequence[Path | str] = files or names
-    members: list[Any] = [_fixed(name, file, info) for name, file in zip(names, given, strict=True)]
-    return members[0] if len(members) == 1 else freeze(Ensemble(members))
+    members = [_fixed(name, file, info) for name, file in zip(names, given, strict=True)]
+    if len(members) == 1:
+        return members[0]
+    alike = all(isinstance(one, Classifying) for one in members)
+    return freeze(Ensemble(members) if alike else Several(members))
 
 
-def thaw(recognizer: Any, name: str) -> Recognizer:
+def thaw(recognizer: Recognizer, name: str) -> Recognizer:
     """The frozen ``recognizer`` called ``name``, to be trained from now on.
 
     Raises:
         UserError: it is a program or an ensemble.
     """
-    if not getattr(recognizer, "header", None):
+    if not recognizer.header:
         raise UserError(f"{name}: a program or an ensemble, which cannot be trained; name another")
     recognizer.frozen = False
     return recognizer.requires_grad_(True)
 
 
-def named_recognizers(given: Sequence[str], info: DatasetInfo) -> dict[str, nn.Module]:
+def named_recognizers(given: Sequence[str], info: DatasetInfo) -> dict[str, Recognizer]:
     """Recognizers by their names in tables: of files (recognizer.safetensors, YAML) and names of
     the libraries.
 
@@ -64,11 +69,13 @@ def named_recognizers(given: Sequence[str], info: DatasetInfo) -> dict[str, nn.M
     return made
 
 
-def _fixed(name: str, file: Path | str, info: DatasetInfo) -> nn.Module:
+def _fixed(name: str, file: Path | str, info: DatasetInfo) -> Recognizer:
     if Path(file).suffix == ".safetensors":
         name, recognizer = str(file), stored_recognizer(Path(file), info)
     else:
         recognizer = pretrained_recognizer(str(file), info.classes, PAPER_WEIGHTS)
+        if not recognizer.trained:
+            raise UserError(f"{name}: only its backbone has pretrained weights; train it first")
     check_crop(recognizer, name, info.crop)
     return freeze(recognizer)
 
@@ -95,7 +102,11 @@ def stored_recognizer(path: Path, info: DatasetInfo) -> Recognizer:
 
 
 def pretrained_recognizer(
-    name: str, classes: Sequence[str], weights: str = "DEFAULT", mapping: Path | None = None
+    name: str,
+    classes: Sequence[str],
+    weights: str = "DEFAULT",
+    mapping: Path | None = None,
+    input_size: int | None = None,
 ) -> Recognizer:
     """A recognizer for a data set with these ``classes`` (folder names in the order of labels).
 
@@ -105,6 +116,7 @@ def pretrained_recognizer(
             recognizer takes the folders for ImageNet's wnids and a user's for the classes in its
             YAML; one whose YAML names none must have as many logits as there are classes, in
             their order. Without classes it keeps all its logits.
+        input_size: as for ``build_recognizer``.
 
     Raises:
         UserError: as ``build_recognizer`` and ``load_user_recognizer``, or a class has no logit.
@@ -113,10 +125,10 @@ def pretrained_recognizer(
         recognizer = load_user_recognizer(Path(name))
         mapping = mapping or (Path(name) if recognizer.classes is not None else None)
     else:
-        recognizer = build_recognizer(name, len(classes) or 1000, weights)
+        recognizer = build_recognizer(name, len(classes) or 1000, weights, input_size)
     if not classes:
         return recognizer
-    if mapping or not is_own(name):
+    if isinstance(recognizer, Classifier) and (mapping or not is_own(name)):
         return recognizer.select(load_class_index(classes, mapping, recognizer.logits))
     if recognizer.logits != len(classes):
         raise UserError(

@@ -17,6 +17,11 @@ def short_name(recognizer: str) -> str:
     return Path(recognizer).stem if is_own(recognizer) else recognizer
 
 
+def members_of(recognizer: str) -> list[str]:
+    """The recognizers that + joins in a name."""
+    return [recognizer] if Path(recognizer).is_file() else recognizer.split("+")
+
+
 def check_files(recognizers: Iterable[str]) -> dict[str, str]:
     """Short name -> recognizer, for every one of ``recognizers`` once.
 

@@ -7,7 +7,7 @@ them only from where you would take a program.
 """
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import torch
 from pydantic import BeforeValidator, Field
@@ -17,12 +17,11 @@ from ra.errors import UserError, first_line
 from ra.files import read_yaml
 from ra.models.checkpoints import build
 from ra.models.classes import class_table
+from ra.models.classifiers import AUXILIARY, Classifier
 from ra.models.recognizers import (
-    AUXILIARY,
     IMAGENET_MEAN,
     IMAGENET_STD,
     Network,
-    Recognizer,
     build_recognizer,
 )
 from ra.models.weights import read_weights
@@ -53,7 +52,7 @@ class Description(Network):
     std: tuple[Positive, Positive, Positive] = setting(IMAGENET_STD, "of the three colours")
 
 
-def load_user_recognizer(path: Path) -> Recognizer:
+def load_user_recognizer(path: Path) -> Classifier:
     """The recognizer that the YAML file ``path`` describes, with all its logits.
 
     Raises:
@@ -80,8 +79,8 @@ def load_user_recognizer(path: Path) -> Recognizer:
     if kind == "state_dict":
         recognizer = _with_weights(path, file, o)
     else:
-        recognizer = Recognizer(Program(kind, file), o.num_classes, input_size=o.input_size)
-    recognizer.classes = o.classes
+        recognizer = Classifier(Program(kind, file), o.num_classes, input_size=o.input_size)
+    recognizer.classes, recognizer.trained = o.classes, True
     recognizer.mean.copy_(torch.tensor(o.mean).view(1, 3, 1, 1))
     recognizer.std.copy_(torch.tensor(o.std).view(1, 3, 1, 1))
     if kind != "state_dict":
@@ -89,11 +88,11 @@ def load_user_recognizer(path: Path) -> Recognizer:
     return recognizer
 
 
-def _with_weights(path: Path, file: Path, o: Description) -> Recognizer:
+def _with_weights(path: Path, file: Path, o: Description) -> Classifier:
     """The library's ``arch`` with the weights of ``file``."""
     if not o.arch:
         raise UserError(f"{path}: arch is missing; a state dict needs it")
-    made: list[Recognizer] = []
+    made: list[Any] = []
 
     def make() -> nn.Module:
         made.append(build_recognizer(str(o.arch), o.num_classes, input_size=o.input_size))
@@ -135,7 +134,7 @@ class Program(nn.Module):
         return self
 
 
-def _try(path: Path, file: Path, recognizer: Recognizer, side: int) -> None:
+def _try(path: Path, file: Path, recognizer: Classifier, side: int) -> None:
     """Run the program on two grey images before any training: only that shows what it returns."""
     try:
         with torch.no_grad():

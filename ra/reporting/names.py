@@ -14,6 +14,7 @@ from importlib.resources import files
 import pandas as pd
 
 CLEAN, NO_PROCESSING, PLAIN, RA = "clean", "no_processing", "plain", "ra"
+NO_TASK = "none"  # of undegraded images
 UNTRAINED = {CLEAN: "Clean Images", NO_PROCESSING: "No Processing"}
 
 
@@ -48,9 +49,12 @@ def aware(p_models: Iterable[str]) -> str:
     return others[0] if others else RA
 
 
-def measured(tidy: pd.DataFrame) -> str:
-    """What share of the images a table of evaluations shows: data without labels has agreement."""
-    return "agreement" if "agreement" in set(tidy.metric) else "top-1"
+HEADLINES = {"top1": "top-1", "agreement": "agreement", "map50": "mAP@0.5", "miou": "mIoU"}
+
+
+def measured(metrics: Iterable[str]) -> str:
+    """What a table of these metrics shows: ``top-1``; ``top-1, mAP@0.5``, of several kinds."""
+    return ", ".join(title for name, title in HEADLINES.items() if name in set(metrics))
 
 
 def recognizer_title(name: str) -> str:

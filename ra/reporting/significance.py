@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ra.errors import UserError
-from ra.evaluation.statistics import compare, compare_clusters, holm, over_seeds
+from ra.evaluation.statistics import POOLED, compare_clusters, difference, holm, over_seeds
 from ra.files import write_csv, write_text
 from ra.reporting import names
 from ra.reporting.names import PLAIN, UNTRAINED
@@ -30,6 +29,7 @@ UNUSED = (
     ":recognition_loss",
     ":clean",
     ":agreement5",
+    ":map",
 )  # the larger part of images.csv
 
 
@@ -39,41 +39,41 @@ def read_identity(evaluation: Path) -> dict[str, object]:
 
 
 def read_answers(evaluation: Path) -> pd.DataFrame:
-    """Path, measures and ``RECOGNIZER:top1`` (without labels its agreement) of each image, from
-    the images.csv beside."""
+    """Path, measures and ``RECOGNIZER:METRIC`` of each image, from the images.csv beside."""
     path = evaluation.with_name("images.csv")
     try:
-        images = pd.read_csv(path, usecols=lambda name: not name.endswith(UNUSED))
+        return pd.read_csv(path, usecols=lambda name: not name.endswith(UNUSED))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as per-image answers ({error})") from None
-    return agreement_as_top1(images)
 
 
-def agreement_as_top1(images: pd.DataFrame) -> pd.DataFrame:
-    """The answers to images without labels under the names that labelled ones have."""
-    return images.rename(columns=lambda name: re.sub(":agreement$", ":top1", name))
-
-
-def recognizers_in(images: pd.DataFrame) -> list[str]:
-    """The recognizers that classified the images."""
-    return [name.removesuffix(":top1") for name in images.columns if name.endswith(":top1")]
+def recognizers_in(images: pd.DataFrame) -> dict[str, str]:
+    """The recognizers of the images, and the metric of each that tables show."""
+    columns = (name.rpartition(":") for name in images.columns)
+    return {r: metric for r, _, metric in columns if metric in names.HEADLINES}
 
 
 def compare_answers(
     ours: pd.DataFrame, theirs: pd.DataFrame, what: str, clusters: str = "none"
 ) -> dict[str, dict]:
-    """The result of ``compare`` for each recognizer in both.
+    """The result of ``difference`` for each recognizer in both.
 
     Args:
         clusters: ``folder`` adds that of ``compare_clusters``, with keys such as p_folder.
     """
     if list(ours["path"]) != list(theirs["path"]):
         raise UserError(f"{what}: not answers to the same images; evaluate both on one data set")
-    common = {r: f"{r}:top1" for r in recognizers_in(ours) if f"{r}:top1" in theirs}
-    found = {r: compare(ours[column], theirs[column]) for r, column in common.items()}
+    common = {r: m for r, m in recognizers_in(ours).items() if f"{r}:{m}" in theirs}
+    found = {
+        r: difference(ours[f"{r}:{metric}"], theirs[f"{r}:{metric}"], metric)
+        for r, metric in common.items()
+    }
     if clusters == "folder":
         folders = ours["path"].str.rpartition("/")[0]
-        for r, column in common.items():
+        for r, metric in common.items():
+            column = f"{r}:{metric}"
+            if metric in POOLED:
+                continue
             more = compare_clusters(ours[column], theirs[column], folders)
             found[r] |= {f"{name}_folder": value for name, value in more.items()}
     return found
@@ -133,7 +133,7 @@ def write_significance(evaluations: Sequence[Path], out: Path, clusters: str = "
     """significance.csv with every digit; significance.md and .tex rounded."""
     table = significance(evaluations, clusters)
     write_csv(out / "significance.csv", table)
-    rounded = readable(table, names.measured(read_evaluations(evaluations)))
+    rounded = readable(table, names.measured(read_evaluations(evaluations).metric))
     write_markdown(rounded, out / "significance.md")
     latex = to_latex(rounded.set_index(["Task", "P Model"]), decimals=1, bold=False)
     write_text(out / "significance.tex", latex)

@@ -16,7 +16,6 @@ from ra.reporting import names
 from ra.reporting.names import CLEAN, PLAIN
 from ra.reporting.plots import write_heat_map
 
-FIRST = ("top1", "agreement")  # the share of images in the tables; a data set has one of them
 IDENTITY = ["dataset", "task", "p_model", "lambda", "training_r", "seed"]
 NUMBERS = ["value", "low", "high"]
 
@@ -64,7 +63,7 @@ def _check_unambiguous(tidy: pd.DataFrame, origin: Sequence[str]) -> None:
 
 def accuracy_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[str]) -> pd.DataFrame:
     """Top-1 or agreement (%) of one task: rows processors, columns recognizers (as the paper's)."""
-    rows = tidy[(tidy.task == task) & tidy.metric.isin(FIRST)]
+    rows = tidy[(tidy.task == task) & tidy.metric.isin(names.HEADLINES)]
     table = _pivot(rows, names.model_names(rows))
     return _with_recognizers(table, recognizers, "P Model/Evaluation on R")
 
@@ -116,7 +115,7 @@ def transfer_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[str]) ->
     between architectures.
     """
     shown = [CLEAN, PLAIN, names.aware(tidy.p_model)]
-    rows = tidy[(tidy.task == task) & tidy.metric.isin(FIRST) & tidy.p_model.isin(shown)]
+    rows = tidy[(tidy.task == task) & tidy.metric.isin(names.HEADLINES) & tidy.p_model.isin(shown)]
     without = rows.p_model.isin([CLEAN, PLAIN])
     labels = rows.training_r.map(names.recognizer_title)
     labels = labels.where(~without, rows.p_model.map(names.p_model_title))
@@ -128,7 +127,7 @@ def transfer_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[str]) ->
 
 def own_recognizer_table(tidy: pd.DataFrame, task: str, recognizers: Sequence[str]) -> pd.DataFrame:
     """Top-1 (%) of each recognizer on the processors trained with it (the paper's table 1)."""
-    rows = tidy[(tidy.task == task) & tidy.metric.isin(FIRST)]
+    rows = tidy[(tidy.task == task) & tidy.metric.isin(names.HEADLINES)]
     rows = rows[(rows.training_r == rows.evaluation_r) | (rows.training_r == NO_RECOGNIZER)]
     table = _pivot(rows, names.model_names(rows, apart=("lambda",)))
     return _with_recognizers(table, recognizers, "P Model/Training and evaluation R")
@@ -160,7 +159,7 @@ def write_transfer(evaluations: Sequence[Path], out: Path, recognizers: Sequence
         for name, make in (("transfer", transfer_table), ("table1", own_recognizer_table)):
             table = make(tidy, task, recognizers)
             _write(out / f"{name}_{task}", table, bounds(make, tidy, task, recognizers))
-            title = f"{names.task_title(task)}: {names.measured(tidy)}, {table.index.name}"
+            title = f"{names.task_title(task)}: {names.measured(tidy.metric)}, {table.index.name}"
             write_heat_map(out / f"{name}_{task}.png", table, title)
 
 

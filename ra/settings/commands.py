@@ -61,7 +61,8 @@ class Prepare(Command, Images):
         ...,
         "folder with train/CLASS/ and val/CLASS/, or of images without labels, in train/ and "
         "val/ or not; or 'embedded': photographs of installed "
-        "packages; 'embedded-tune': their training half, split again; or 'imagenette'",
+        "packages; 'embedded-tune': their training half, split again; or 'imagenette'; or 'scenes': "
+        "pieces of photographs on others, with boxes and masks; or a VOC tree, with --train-sets",
         metavar="PATH",
     )
     save_dir: Path = save_dir("prepared data set")
@@ -100,7 +101,9 @@ class Task(Settings):
 
 class Models(Settings):
     model_sr: str | None = setting(
-        None, "processor.safetensors, or 'none' for no processing", metavar="FILE"
+        None,
+        "processor.safetensors, or 'none' for no processing, or 'clean' for undegraded images",
+        metavar="FILE",
     )
     model_transformer: Path | None = files(
         "transformer.safetensors, between processor and recognizer", None

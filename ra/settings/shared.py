@@ -71,7 +71,20 @@ class Sizes(Settings):
     val_seed: Int = setting(0, "of that choice", ge=0)
 
 
+Sets = Annotated[tuple[Annotated[str, Field(pattern="^[^/]+/[^/]+/[^/]+$")], ...], Field(min_length=1)]
+
+
 class Images(Sizes):
+    train_sets: Sets | None = setting(
+        None,
+        "image sets of a VOC tree for training: VOC2007/Main/trainval or "
+        "VOC2012/Segmentation/train; its images are fitted into squares of `crop`",
+        metavar="SET",
+    )
+    val_sets: Sets | None = setting(None, "and for validation: VOC2007/Main/test", metavar="SET")
+    scenes: tuple[Annotated[Int, Field(ge=1)], Annotated[Int, Field(ge=1)]] = setting(
+        (400, 300), "training and validation images of data `scenes`", metavar="N"
+    )
     cache: bool = setting(True, "keep decoded pixels on disk (height x width x 3 bytes an image)")
     on_bad_image: Literal["fail", "skip"] = setting(
         "fail",

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ra.data.splits import Batch, Crops, loader, validation_keys
 from ra.errors import UserError
+from ra.models.recognizers import Recognizer
 from ra.progress import Progress
 from ra.registry import Registry
 from ra.runtime.devices import autocast
@@ -48,8 +49,7 @@ class Objective:
     Args:
         processor: degraded (N, 3, h, w) -> restored (N, 3, H, W), both in [0, 1].
         recognizer: fixed (evaluation mode, no gradients on its weights) unless the objective
-            trains it; images (N, 3, H, W) in [0, 1] -> logits (N, classes). None where the
-            objective needs none.
+            trains it. None where the objective needs none.
         weight: lambda, the weight of the recognition loss.
         transformer: image to image; only for objectives that train one.
 
@@ -62,7 +62,7 @@ class Objective:
     """
 
     processor: nn.Module
-    recognizer: nn.Module | None = None
+    recognizer: Recognizer | None = None
     weight: float = 0.0
     transformer: nn.Module | None = None
 
@@ -116,12 +116,12 @@ class Plain(Objective):
 
 @OBJECTIVES.register("ra")
 class RecognitionAware(Objective):
-    """MSE + lambda * cross-entropy(R(P(x)), label)."""
+    """MSE + lambda * loss of R(P(x)); a classifier's loss is the cross-entropy with the label."""
 
     title = "RA Processing"
 
     def recognition(self, output: Tensor, batch: Batch) -> Tensor:
-        return F.cross_entropy(self.recognizer(output), batch.label)
+        return self.recognizer.loss(output, batch)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         output = self.modules["processor"](batch.input)
@@ -133,7 +133,7 @@ class RecognitionAware(Objective):
 
 @OBJECTIVES.register("ra_transformer", "ra_transform")
 class TransformerRecognitionAware(RecognitionAware):
-    """P: MSE only. T: lambda * cross-entropy(R(T(P(x).detach())), label).
+    """P: MSE only. T: lambda * loss of R(T(P(x).detach())).
 
     The recognition gradient is cut before the processor, so one backward pass over the sum gives
     each network the gradient of its own loss.
@@ -161,8 +161,7 @@ class UnsupervisedRecognitionAware(RecognitionAware):
     wanted: Tensor | None = None  # (2, images, classes): as they are, mirrored
 
     def begin(self, crops: Crops, epochs: int, device: torch.device, precision: str) -> None:
-        logits = len(crops.split.info.classes) or getattr(self.recognizer, "outputs", ANSWERS)
-        size = 2 * len(crops) * logits * 4
+        size = 2 * len(crops) * self.recognizer.outputs * 4
         # In two epochs an image occurs no more often than it has answers.
         if crops.split.whole and epochs > 2 and size <= ANSWERS:
             self.wanted = self._answers(crops, device, precision)
@@ -170,13 +169,13 @@ class UnsupervisedRecognitionAware(RecognitionAware):
     @torch.no_grad()
     def _answers(self, crops: Crops, device: torch.device, precision: str) -> Tensor:
         clean = Crops(crops.split, task=None)
-        batches = loader(clean, validation_keys(len(clean)), 0, device)
+        batches = loader(clean, validation_keys(len(clean), crop=crops.split.info.crop), 0, device)
         answers: tuple[list[Tensor], list[Tensor]] = [], []
         for batch in Progress(batches, name="classify clean images", unit="batch"):
             target = batch.to(device).target
             with autocast(device, precision):
                 for found, images in zip(answers, (target, target.flip(3)), strict=True):
-                    found.append(self.recognizer(images).float().softmax(dim=1))
+                    found.append(self.recognizer.probabilities(images).float())
         return torch.stack([torch.cat(found) for found in answers])
 
     def clean_answers(self, batch: Batch) -> Tensor:
@@ -184,10 +183,10 @@ class UnsupervisedRecognitionAware(RecognitionAware):
         if self.wanted is not None:
             return self.wanted[batch.mirrored, batch.index]
         with torch.no_grad():
-            return self.recognizer(batch.target).softmax(dim=1)
+            return self.recognizer.probabilities(batch.target)
 
     def recognition(self, output: Tensor, batch: Batch) -> Tensor:
-        return F.mse_loss(self.recognizer(output).softmax(dim=1), self.clean_answers(batch))
+        return F.mse_loss(self.recognizer.probabilities(output), self.clean_answers(batch))
 
 
 @OBJECTIVES.register("ra_pseudo")
@@ -198,7 +197,10 @@ class PseudoLabelled(UnsupervisedRecognitionAware):
     default_weight = RecognitionAware.default_weight
 
     def recognition(self, output: Tensor, batch: Batch) -> Tensor:
-        return F.cross_entropy(self.recognizer(output), self.clean_answers(batch).argmax(dim=1))
+        with torch.no_grad():
+            known = None if self.wanted is None else self.clean_answers(batch)
+            batch = self.recognizer.labelled(batch, known)
+        return self.recognizer.loss(output, batch)
 
 
 @OBJECTIVES.register("ra_transformer_unsupervised")
@@ -282,14 +284,14 @@ class TrainedTogether(Objective):
         return torch.where(F.interpolate(chance, output.shape[-2:]) < 0.5, output, target)
 
 
-class Classification(Objective):
-    """Cross-entropy of a recognizer in training.
+class RecognizerTraining(Objective):
+    """A recognizer's own training.
 
     Args:
         processor: fixed; the recognizer learns on its outputs, or with None on the clean images.
     """
 
-    def __init__(self, recognizer: nn.Module, processor: nn.Module | None = None) -> None:
+    def __init__(self, recognizer: Recognizer, processor: nn.Module | None = None) -> None:
         self.modules, self.processor = {"recognizer": recognizer}, processor
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -297,9 +299,7 @@ class Classification(Objective):
         if self.processor is not None:
             with torch.no_grad():
                 images = self.processor(batch.input)
-        logits = self.modules["recognizer"](images)
-        accuracy = (logits.detach().argmax(dim=1) == batch.label).float().mean()
-        return {"total": F.cross_entropy(logits, batch.label), "accuracy": accuracy}
+        return self.modules["recognizer"](images, batch)
 
 
 def canonical_mode(mode: str, weight: float | None) -> tuple[str, float]:

@@ -117,6 +117,8 @@ class Step:
 
     def _record(self, batch: Batch) -> None:
         """Note the kernels of a whole step, which computes nothing yet."""
+        if batch.objects is not None:
+            raise UserError(f"step: '{self.how}' cannot record boxes; choose eager")
         self._batch = Batch(*(part if part is None else part.clone() for part in batch))
         for _, optimizer in self._phases:
             optimizer.zero_grad()

@@ -39,9 +39,9 @@ def transfer_gains(evaluations: Sequence[Path]) -> pd.DataFrame:
     """
     hits: dict[tuple, list[pd.Series]] = {}
     for labels, images in load(evaluations):
-        for r in recognizers_in(images):
+        for r, metric in recognizers_in(images).items():
             key = (*(labels[name] for name in KEYS), r)
-            hits.setdefault(key, []).append(images[f"{r}:top1"])
+            hits.setdefault(key, []).append(images[f"{r}:{metric}"])
     top1 = {key: 100 * pd.concat(parts, axis=1).mean(axis=1) for key, parts in hits.items()}
     plain = {
         (task, r): found for (task, p_model, *_, r), found in top1.items() if p_model == "plain"

@@ -51,7 +51,7 @@ def _draw(table: pd.DataFrame, path: Path) -> None:
             chosen = rows.set_index(["trained_on", "evaluated_on"]).reindex(ways)
             x = np.arange(len(ways)) + 0.15 * number
             look = {"fmt": "o", "capsize": 3, "label": ", ".join(names)}
-            axes.errorbar(x, chosen.top1, spread(chosen, "top1"), **look)
+            axes.errorbar(x, chosen.score, spread(chosen, "score"), **look)
         axes.set_xticks(range(len(ways)), [f"trained {t}\nevaluated {e}" for t, e in ways])
         axes.set_title(task)
         axes.set_ylabel("top-1, %")

@@ -54,8 +54,8 @@ def read_cells(evaluations: Sequence[Path]) -> pd.DataFrame:
         number = [groups.setdefault(name, len(groups) % GROUPS) for name in parts[2]]
         for (corruption, severity), here in images.groupby([parts[0], parts[1]]):
             group = np.array(number)[here.index]
-            for r in recognizers_in(here):
-                hits = here[f"{r}:top1"]
+            for r, metric in recognizers_in(here).items():
+                hits = here[f"{r}:{metric}"]
                 found = accuracy(hits)
                 row = {**identity, "evaluation_r": r, "corruption": corruption}
                 row |= {"severity": severity, "error": 100 - found["value"], "n": found["n"]}

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torchvision.ops import box_iou
 
-from ra.analysis.dense.detector import Objects
+from ra.models.detectors import Objects
 
 
 def voc_map(

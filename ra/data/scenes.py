@@ -1,5 +1,5 @@
-"""A small detection set for machines without VOC: pieces of some photographs, as ellipses, on
-others as backgrounds, written as a VOC tree.
+"""A small set of scenes for machines without VOC: pieces of some photographs, as ellipses, on
+others as backgrounds, written as a VOC tree with boxes and masks.
 
 No pixel reaches two splits: pieces and backgrounds are cut inside the blocks of
 ``ra.data.embedded``, each of which belongs to one split.
@@ -8,12 +8,13 @@ No pixel reaches two splits: pieces and backgrounds are cut inside the blocks of
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
+from pathlib import Path
 from xml.sax.saxutils import escape
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ra.analysis.command_settings import ComposeDetection
 from ra.data.embedded import BLOCK, COLOURS, MIN_STD, PHOTOGRAPHS, blocks
 from ra.files import write_text
 
@@ -22,36 +23,49 @@ TILE = 40  # pixels; the size by which the default data set lays its blocks
 YEAR = "VOC0000"
 SIZES = (0.28, 0.5)  # sides of an object, in sides of the image
 MOST = 3  # objects an image
+COLOURS_OF_MASKS = [0, 0, 0, *(int(255 * n / 9) for n in range(1, 9) for _ in range(3))]
 
 
-def compose(o: ComposeDetection) -> None:
-    """Write VOC0000 with the image sets train and val, whole or not at all; an earlier one is
-    replaced."""
-    out, side = o.save_dir, o.side
+def compose(
+    out: Path, side: int, counts: Mapping[str, int], seed: int = 0, part_of: str = "final"
+) -> dict[str, tuple[str, ...]]:
+    """Write VOC0000, whole or not at all; an earlier one is replaced.
+
+    Args:
+        side: of the square images, pixels.
+        counts: images by split, train and val.
+        part_of: ``final``, or ``tune``: the training blocks, divided again.
+
+    Returns:
+        The image sets by split.
+    """
     opened = {photograph.name: photograph.open() for photograph in PHOTOGRAPHS}
     tree = out / f".{YEAR}.partial"
     shutil.rmtree(tree, ignore_errors=True)
-    for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
+    for folder in ("Annotations", "JPEGImages", "SegmentationClass", "ImageSets/Main"):
         (tree / folder).mkdir(parents=True)
-    for number, (part, count) in enumerate({"train": o.train, "val": o.val}.items()):
+    for number, (part, count) in enumerate(counts.items()):
         pieces = {
             name: [
                 (picture, box)
                 for colour, box in blocks(picture.size, BLOCK * TILE)
-                if colour in COLOURS[o.split][part]
+                if colour in COLOURS[part_of][part]
             ]
             for name, picture in opened.items()
         }
         names = []
         for index in range(count):
             names.append(f"{part}_{index:05d}")
-            draw = np.random.default_rng([o.seed, number, index])
-            image, found = _scene(pieces, side, draw)
+            draw = np.random.default_rng([seed, number, index])
+            image, mask, found = _scene(pieces, side, draw)
             image.save(tree / "JPEGImages" / f"{names[-1]}.png")
+            mask.save(tree / "SegmentationClass" / f"{names[-1]}.png")
             write_text(tree / "Annotations" / f"{names[-1]}.xml", _annotation(side, found))
         write_text(tree / "ImageSets/Main" / f"{part}.txt", "\n".join(names) + "\n")
+    write_text(out / "classes.txt", "\n".join(OBJECTS) + "\n")
     shutil.rmtree(out / YEAR, ignore_errors=True)
     tree.rename(out / YEAR)
+    return {part: (f"{YEAR}/Main/{part}",) for part in counts}
 
 
 def _cut(places, side: tuple[int, int], largest: float, draw) -> Image.Image:
@@ -70,10 +84,14 @@ def _cut(places, side: tuple[int, int], largest: float, draw) -> Image.Image:
     return piece
 
 
-def _scene(pieces, side: int, draw) -> tuple[Image.Image, list[tuple[str, list[int]]]]:
-    """An image and its objects: name and box (left, top, right, bottom; right exclusive)."""
+def _scene(
+    pieces, side: int, draw
+) -> tuple[Image.Image, Image.Image, list[tuple[str, list[int]]]]:
+    """An image, its mask and its objects: name and box (left, top, right, bottom; right exclusive)."""
     behind = sorted(set(pieces) - set(OBJECTS))
     image = _cut(pieces[behind[draw.integers(len(behind))]], (side, side), 1.0, draw)
+    classes = Image.new("P", image.size)
+    classes.putpalette(COLOURS_OF_MASKS)
     found: list[tuple[str, list[int]]] = []
     for _ in range(draw.integers(1, MOST + 1)):
         width, height = (int(side * draw.uniform(*SIZES)) for _ in range(2))
@@ -85,9 +103,11 @@ def _scene(pieces, side: int, draw) -> tuple[Image.Image, list[tuple[str, list[i
         mask = Image.new("L", (4 * width, 4 * height))  # four times larger, for a smooth rim
         ImageDraw.Draw(mask).ellipse((0, 0, 4 * width - 1, 4 * height - 1), fill=255)
         piece = _cut(pieces[name], (width, height), 2.0, draw)
-        image.paste(piece, (x, y), mask.resize((width, height), Image.Resampling.BOX))
+        rim = mask.resize((width, height), Image.Resampling.BOX)
+        image.paste(piece, (x, y), rim)
+        classes.paste(1 + OBJECTS.index(name), (x, y), rim.point(lambda share: 255 * (share > 127)))
         found.append((name, box))
-    return image, found
+    return image, classes, found
 
 
 def _touch(a: list[int], b: list[int]) -> bool:
