@@ -96,7 +96,9 @@ def _filled(e: Experiment) -> Config:
     config.objectives, config.objective_settings = objectives, objective_settings
     config.train_recognizers, config.evaluate_recognizers = train, evaluate
     config.matrix_recognizers = matrix
-    config.recognizers = tuple(dict.fromkeys([*map(short_name, members), *evaluate]))  # every one, once
+    config.recognizers = tuple(
+        dict.fromkeys([*map(short_name, members), *evaluate])
+    )  # every one, once
     config.own_recognizers = {name: one for name, one in used.items() if is_own(one)}
     config.recognizer_schedules = _schedules(e, config.recognizers)
     config.weights = e.recognizers.weights

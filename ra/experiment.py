@@ -31,9 +31,8 @@ class Recognizers(Settings):
     )
     evaluate: Some = setting(
         ...,
-        "evaluation recognizers: the columns of the tables; a library's name, timm:NAME, tiny_detector, "
-        "tiny_segmenter, or a "
-        ".yaml file that describes your own",
+        "evaluation recognizers: the columns of the tables; a library's name, timm:NAME, "
+        "tiny_detector, tiny_segmenter, or a .yaml file that describes your own",
     )
     matrix: Some | None = setting(
         None,
@@ -97,9 +96,9 @@ class Experiment(Settings):
     )
     data: str = setting(
         "embedded",
-        "`embedded` (photographs of the installed packages), `scenes` (composed of them, with boxes "
-        "and masks), `imagenette` (downloaded by torchvision) or a folder: with train/CLASS/ and "
-        "val/CLASS/, or images without labels, or a VOC tree (images.train_sets)",
+        "`embedded` (photographs of the installed packages), `scenes` (composed of them, with "
+        "boxes and masks), `imagenette` (downloaded by torchvision) or a folder: with train/CLASS/ "
+        "and val/CLASS/, or images without labels, or a VOC tree (images.train_sets)",
         min_length=1,
     )
     dataset: str | None = setting(

@@ -31,6 +31,7 @@ from ra.reporting.names import (
     task_title,
 )
 from ra.reporting.plots import panels, save
+from ra.reporting.significance import recognizers_in
 
 KEYS = ["task", "p_model", "lambda"]
 

@@ -121,7 +121,13 @@ def prepare(
         twins = find_twins(inputs)
         scale = find_scale(root, (path for path, _ in images["train"]), twins, crop)
         images = {s: [(*i, twin_of(i[0], twins)) for i in images[s]] for s in images}
-    about = {"root": root, "resize": resize, "crop": crop, "scale": scale, "square": bool(sets)}
+    about: dict[str, Any] = {
+        "root": root,
+        "resize": resize,
+        "crop": crop,
+        "scale": scale,
+        "square": bool(sets),
+    }
     read = partial(_read, **about)
     out.mkdir(parents=True, exist_ok=True)
     # Parts of a run with other settings have other names, so they are never continued.
@@ -143,10 +149,10 @@ def prepare(
         os.replace(_pixels(part), out / f"{split}.bin")
         digests.append(_digest(manifest))
     digest = hashlib.sha256(json.dumps([digests, classes, resize, crop]).encode()).hexdigest()
-    sizes = (counts, resize, crop, decode, digest, corrupted is not None)
+    known = (counts, resize, crop, decode, digest, corrupted is not None)
     pairs = (str(inputs) if inputs else None, scale)
     masks = bool(sets) and len(images["train"][0]) > 3
-    info = DatasetInfo(name, str(root), tuple(classes), *sizes, *pairs, bool(sets), masks)
+    info = DatasetInfo(name, str(root), tuple(classes), *known, *pairs, bool(sets), masks)
     write_json(out / "dataset.json", asdict(info))
     for split, part in parts.items():
         _rows(part).unlink()

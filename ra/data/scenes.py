@@ -21,7 +21,8 @@ from ra.files import write_text
 OBJECTS = ("brick", "chelsea", "coffee", "coins", "flower", "gravel", "ihc", "retina")
 TILE = 40  # pixels; the size by which the default data set lays its blocks
 YEAR = "VOC0000"
-SIZES = (0.28, 0.5)  # sides of an object, in sides of the image
+# Sides of the first object and of others, in sides of the image: the first one is the largest.
+SIZES = ((0.45, 0.7), (0.22, 0.4))
 MOST = 3  # objects an image
 COLOURS_OF_MASKS = [0, 0, 0, *(int(255 * n / 9) for n in range(1, 9) for _ in range(3))]
 
@@ -84,17 +85,15 @@ def _cut(places, side: tuple[int, int], largest: float, draw) -> Image.Image:
     return piece
 
 
-def _scene(
-    pieces, side: int, draw
-) -> tuple[Image.Image, Image.Image, list[tuple[str, list[int]]]]:
-    """An image, its mask and its objects: name and box (left, top, right, bottom; right exclusive)."""
+def _scene(pieces, side: int, draw) -> tuple[Image.Image, Image.Image, list[tuple[str, list[int]]]]:
+    """An image, its mask and its objects: name, box (left, top, right, bottom; right exclusive)."""
     behind = sorted(set(pieces) - set(OBJECTS))
     image = _cut(pieces[behind[draw.integers(len(behind))]], (side, side), 1.0, draw)
     classes = Image.new("P", image.size)
     classes.putpalette(COLOURS_OF_MASKS)
     found: list[tuple[str, list[int]]] = []
-    for _ in range(draw.integers(1, MOST + 1)):
-        width, height = (int(side * draw.uniform(*SIZES)) for _ in range(2))
+    for number in range(draw.integers(1, MOST + 1)):
+        width, height = (int(side * draw.uniform(*SIZES[number > 0])) for _ in range(2))
         x, y = (int(draw.integers(side - length + 1)) for length in (width, height))
         box = [x, y, x + width, y + height]
         if any(_touch(box, other) for _, other in found):

@@ -42,12 +42,17 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> Batch:
         """The batch on ``device``, all images float in [0, 1]; they are copied as bytes."""
-        *parts, objects = self
-        moved = [part if part is None else part.to(device, non_blocking=True) for part in parts]
-        images = [part.float().div_(255) if part.dtype == torch.uint8 else part for part in moved[:2]]
-        if objects is not None:
-            objects = [{key: value.to(device) for key, value in one.items()} for one in objects]
-        return Batch(*images, *moved[2:], objects)
+        moved: dict[str, Any] = {
+            name: part.to(device, non_blocking=True)
+            for name, part in self._asdict().items()
+            if isinstance(part, Tensor)
+        }
+        for name in ("input", "target"):
+            if moved[name].dtype == torch.uint8:
+                moved[name] = moved[name].float().div_(255)
+        if self.objects is not None:
+            moved["objects"] = [{k: v.to(device) for k, v in one.items()} for one in self.objects]
+        return Batch(**moved)
 
 
 class Paths(Sequence[str]):
@@ -232,9 +237,10 @@ class Crops(Dataset):
 
     def _truth(self, index: list[int], mirrored: Sequence[int]) -> tuple[Tensor | None, list]:
         """Masks and objects of the images; see ``Batch``."""
-        info = self.split.info
+        info, paths = self.split.info, self.split.paths
+        about = (info.classes, info.crop, info.masks)
         found = [
-            truth_of(Path(info.root) / self.split.paths[i], info.classes, info.crop, bool(flip), info.masks)
+            truth_of(Path(info.root) / paths[i], *about, mirrored=bool(flip))
             for i, flip in zip(index, mirrored, strict=True)
         ]
         objects, masks = zip(*found, strict=True)
@@ -316,7 +322,7 @@ def validation_keys(
 ) -> list[list[Key]]:
     """Batches of keys that visit every image once, in the manifest's order.
 
-    Images of more than 224 pixels, a side, come in batches as many times smaller as they are larger.
+    Images of more than 224 pixels, a side, come in batches as much smaller as they are larger.
     """
     batch_size = max(1, min(batch_size, batch_size * 224**2 // crop**2))
     keys = [(0, VALIDATION, index) for index in range(length)]

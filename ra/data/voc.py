@@ -129,13 +129,13 @@ def _label(one: Annotation, classes: Sequence[str]) -> int:
 
 
 def truth_of(
-    image: Path, classes: Sequence[str], side: int, mirrored: bool, masks: bool
+    image: Path, classes: Sequence[str], side: int, masks: bool, mirrored: bool
 ) -> tuple[dict[str, Tensor], np.ndarray | None]:
     """The objects and the mask of an image that was fitted into a square of ``side`` pixels.
 
     Args:
-        mirrored: left and right are exchanged.
         masks: there is a mask.
+        mirrored: left and right are exchanged.
 
     Returns:
         boxes (n, 4; pixels), labels (n, from 1; 0 is background) and difficult (n); and the mask,

@@ -20,7 +20,14 @@ from ra.models.fixed import named_recognizers
 from ra.registry import NO_RECOGNIZER
 from ra.reporting.answers import write_answers
 from ra.reporting.card import model_card
-from ra.reporting.names import CLEAN, HEADLINES, NO_TASK, p_model_title, recognizer_title, task_title
+from ra.reporting.names import (
+    CLEAN,
+    HEADLINES,
+    NO_TASK,
+    p_model_title,
+    recognizer_title,
+    task_title,
+)
 from ra.reporting.plots import write_heat_map, write_strip
 from ra.runtime.devices import use_device
 from ra.settings.commands import Evaluate
@@ -77,7 +84,9 @@ def evaluate_processor(o: Evaluate) -> None:
     ):
         log_dataset(run, split.info, "validation")
         crops = Crops(split, made)
-        batches = loader(crops, validation_keys(len(crops), crop=split.info.crop), o.runtime.workers, where)
+        batches = loader(
+            crops, validation_keys(len(crops), crop=split.info.crop), o.runtime.workers, where
+        )
         files = (model, o.model_transformer)
         processor, transformer = (load_processor(path) if path else None for path in files)
         more: dict[str, Any] = {"name": settings["name"], "measures": measures}
@@ -88,7 +97,8 @@ def evaluate_processor(o: Evaluate) -> None:
         )
         tidy = _write(result, identity, split.paths, save_dir, run)
         if split.info.objects:
-            write_answers(save_dir / "answers.png", result.strips[1], recognizers, split.info.classes)
+            shown = (result.strips[1], recognizers, split.info.classes)
+            write_answers(save_dir / "answers.png", *shown)
         if model and save_dir.resolve() == model.parent.resolve():
             write_text(save_dir / "README.md", model_card(header, tidy, split.info))
 

@@ -15,6 +15,7 @@ from ra.models.recognizers import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Recognizer,
+    TinyBackbone,
     cache_folder,
     fetch_weights,
 )
@@ -23,6 +24,7 @@ from ra.settings.shared import SCRATCH
 if TYPE_CHECKING:
     from ra.data.splits import Batch
 
+TINY = "tiny_classifier"
 # Heads of GoogLeNet and Inception that only their own training uses.
 AUXILIARY = ("AuxLogits", "aux1", "aux2")
 
@@ -47,7 +49,7 @@ class Classifying(Recognizer):
         answers = self(batch.target) if answers is None else answers
         return batch._replace(label=answers.argmax(dim=1))
 
-    def compare(self, answers: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def compare(self, answers: Tensor, batch: Batch) -> dict[str, Any]:
         """Prediction, top-1 and top-5 hits, and cross-entropy of each image."""
         logits = answers.float()
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices
@@ -172,17 +174,20 @@ def _mean_probability(logits: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
 
 
 def list_classifiers() -> list[str]:
-    """Names of torchvision's classifiers; timm's come as ``timm:NAME``."""
+    """``tiny_classifier`` and torchvision's classifiers; timm's come as ``timm:NAME``."""
     from torchvision import models  # here: a second of imports that only its users pay
 
-    return models.list_models(module=models)
+    return [TINY, *models.list_models(module=models)]
 
 
 def build_classifier(
     arch: str, num_classes: int, weights: str = SCRATCH, input_size: int | None = None
 ) -> Classifier:
     """As ``build_recognizer``, of classifiers alone."""
-    if arch in list_classifiers():
+    if arch == TINY:
+        head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, num_classes))
+        classifier = Classifier(nn.Sequential(TinyBackbone(), *head), num_classes)
+    elif arch in list_classifiers():
         classifier = _torchvision(arch, num_classes, weights, input_size)
     else:
         classifier = _timm(arch, num_classes, weights)

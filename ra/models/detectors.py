@@ -6,7 +6,6 @@ Source: Ren et al., Faster R-CNN (NIPS 2015), in torchvision's implementation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torchvision
@@ -21,6 +20,7 @@ from ra.models.recognizers import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Recognizer,
+    TinyBackbone,
     backbone_weights,
     fetch_weights,
 )
@@ -31,23 +31,8 @@ if TYPE_CHECKING:
 
 Objects = dict[str, Tensor]  # boxes (n, 4), labels (n), and scores (n) or difficult (n)
 TINY = "tiny_detector"
-ANCHORS = (0.2, 0.32, 0.46)  # of the tiny detector, in sides of the image
+ANCHORS = (0.25, 0.4, 0.6)  # of the tiny detector, in sides of the image
 SURE = 0.5  # least score of an answer that is drawn, or taken for an object
-
-
-class TinyBackbone(nn.Sequential):
-    """Six 3x3 convolutions with batch norm, stride 8; (N, 3, H, W) -> (N, 96, H/8, W/8)."""
-
-    out_channels = 96
-
-    def __init__(self) -> None:
-        layers: list[nn.Module] = []
-        widths = (3, 24, 32, 48, 64, 96, 96)
-        for number, (before, after) in enumerate(pairwise(widths)):
-            stride = 2 if number % 2 == 0 else 1
-            layers += [nn.Conv2d(before, after, 3, stride, padding=1, bias=False)]
-            layers += [nn.BatchNorm2d(after), nn.ReLU()]
-        super().__init__(*layers)
 
 
 class Detector(Recognizer):
@@ -93,12 +78,13 @@ class Detector(Recognizer):
         objects = [{**one, "difficult": one["labels"] < 0} for one in sure]
         return batch._replace(objects=objects)
 
-    def compare(self, answers: list[Objects], batch: Batch) -> dict[str, Sequence]:
+    def compare(self, answers: list[Objects], batch: Batch) -> dict[str, Any]:
         """Answers and objects of each image."""
         if batch.objects is None:
             raise UserError("a detector needs images with objects, as a VOC tree has them")
-        both = ([{k: v.cpu() for k, v in one.items()} for one in part] for part in (answers, batch.objects))
-        return {"objects": [*zip(*both, strict=True)]}
+        pairs = zip(answers, batch.objects, strict=True)
+        here = (({k: v.cpu() for k, v in one.items()} for one in pair) for pair in pairs)
+        return {"objects": [tuple(pair) for pair in here]}
 
     def draw(self, axes: Any, image: Tensor, classes: Sequence[str]) -> None:
         """Boxes with class and score."""
@@ -109,7 +95,7 @@ class Detector(Recognizer):
         for (left, top, right, bottom), label, score in zip(*parts, strict=True):
             if score >= SURE:
                 colour = f"C{label % 10}"
-                frame = {"fill": False, "edgecolor": colour, "linewidth": 1.6}
+                frame: dict[str, Any] = {"fill": False, "edgecolor": colour, "linewidth": 1.6}
                 axes.add_patch(Rectangle((left, top), right - left, bottom - top, **frame))
                 look = {"fontsize": 6, "color": "white", "backgroundcolor": colour}
                 axes.text(left, top, f"{classes[label - 1]} {score:.2f}", **look)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -85,7 +86,7 @@ class Recognizer(nn.Module):
         """(answers, features); see ``Classifier``."""
         raise UserError(f"a {self.kind} has no features to compare; choose a classifier")
 
-    def compare(self, answers: Any, batch: Batch) -> dict[str, Sequence]:
+    def compare(self, answers: Any, batch: Batch) -> dict[str, Any]:
         """What the answers to a batch are worth, by metric, an entry an image.
 
         An entry is a number, or what a metric over all images needs (``ra.evaluation.pooled``).
@@ -104,6 +105,23 @@ class Recognizer(nn.Module):
     def train(self, mode: bool = True) -> Recognizer:
         """A frozen recognizer stays in evaluation mode, whatever its parent module does."""
         return super().train(mode and not self.frozen)
+
+
+class TinyBackbone(nn.Sequential):
+    """Six 3x3 convolutions with batch norm, stride 8; (N, 3, H, W) -> (N, 96, H/8, W/8).
+
+    Of the tiny classifier, detector and segmenter, which train on two cores.
+    """
+
+    out_channels = 96
+
+    def __init__(self) -> None:
+        layers: list[nn.Module] = []
+        for number, (before, after) in enumerate(pairwise((3, 24, 32, 48, 64, 96, 96))):
+            stride = 2 if number % 2 == 0 else 1
+            layers += [nn.Conv2d(before, after, 3, stride, padding=1, bias=False)]
+            layers += [nn.BatchNorm2d(after), nn.ReLU()]
+        super().__init__(*layers)
 
 
 class Several(Recognizer):

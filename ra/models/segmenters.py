@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from ra.data.voc import VOID
 from ra.errors import UserError
-from ra.models.detectors import TinyBackbone
 from ra.models.recognizers import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Recognizer,
+    TinyBackbone,
     backbone_weights,
     fetch_weights,
 )
@@ -39,6 +39,8 @@ class Segmenter(Recognizer):
     """
 
     kind = "segmenter"
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, network: nn.Module, classes: int) -> None:
         super().__init__()
@@ -61,7 +63,7 @@ class Segmenter(Recognizer):
         answers = self(batch.target) if answers is None else answers
         return batch._replace(mask=answers.argmax(dim=1).to(torch.uint8))
 
-    def compare(self, answers: Tensor, batch: Batch) -> dict[str, Sequence]:
+    def compare(self, answers: Tensor, batch: Batch) -> dict[str, Any]:
         """Pixels of each image that answer and mask share, and that either has, by class."""
         mask, found = _mask(batch).long(), answers.argmax(dim=1)
         known, count = (mask != VOID)[:, None], answers.shape[1]

@@ -60,9 +60,9 @@ class Prepare(Command, Images):
     data: str = setting(
         ...,
         "folder with train/CLASS/ and val/CLASS/, or of images without labels, in train/ and "
-        "val/ or not; or 'embedded': photographs of installed "
-        "packages; 'embedded-tune': their training half, split again; or 'imagenette'; or 'scenes': "
-        "pieces of photographs on others, with boxes and masks; or a VOC tree, with --train-sets",
+        "val/ or not; or 'embedded': photographs of installed packages; 'embedded-tune': their "
+        "training half, split again; or 'imagenette'; or 'scenes': pieces of photographs on "
+        "others, with boxes and masks; or a VOC tree, with --train-sets",
         metavar="PATH",
     )
     save_dir: Path = save_dir("prepared data set")

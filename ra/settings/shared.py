@@ -71,7 +71,9 @@ class Sizes(Settings):
     val_seed: Int = setting(0, "of that choice", ge=0)
 
 
-Sets = Annotated[tuple[Annotated[str, Field(pattern="^[^/]+/[^/]+/[^/]+$")], ...], Field(min_length=1)]
+Sets = Annotated[
+    tuple[Annotated[str, Field(pattern="^[^/]+/[^/]+/[^/]+$")], ...], Field(min_length=1)
+]
 
 
 class Images(Sizes):

@@ -161,7 +161,7 @@ class UnsupervisedRecognitionAware(RecognitionAware):
     wanted: Tensor | None = None  # (2, images, classes): as they are, mirrored
 
     def begin(self, crops: Crops, epochs: int, device: torch.device, precision: str) -> None:
-        size = 2 * len(crops) * self.recognizer.outputs * 4
+        size = 2 * len(crops) * getattr(self.recognizer, "outputs", ANSWERS) * 4
         # In two epochs an image occurs no more often than it has answers.
         if crops.split.whole and epochs > 2 and size <= ANSWERS:
             self.wanted = self._answers(crops, device, precision)

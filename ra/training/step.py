@@ -88,7 +88,7 @@ class Step:
         if self._replay is None:
             self._record(batch)
         for kept, new in zip(self._batch, batch, strict=True):
-            if new is not None:
+            if isinstance(kept, Tensor) and isinstance(new, Tensor):
                 kept.copy_(new)
         self._replay()
         return self._losses
@@ -119,7 +119,8 @@ class Step:
         """Note the kernels of a whole step, which computes nothing yet."""
         if batch.objects is not None:
             raise UserError(f"step: '{self.how}' cannot record boxes; choose eager")
-        self._batch = Batch(*(part if part is None else part.clone() for part in batch))
+        kept = {n: part.clone() for n, part in batch._asdict().items() if part is not None}
+        self._batch = Batch(**kept)
         for _, optimizer in self._phases:
             optimizer.zero_grad()
         try:

@@ -28,16 +28,6 @@ FINE_TUNED = f"{PLAIN}/fine_tuned"
 TOGETHER = f"{PROCESSOR}/with_its_recognizer"
 # A user's own recognizer may be a program, which nothing trains further.
 FINE_TUNED_RS = [r for r in CONFIG.evaluate_recognizers if r not in CONFIG.own_recognizers]
-DETECTION = f"{ANALYSES}/detection"
-DETECTION_SETTINGS = CONFIG.analysis["detection"]
-DETECTION_DATA = f"{RESULTS}/detection-{DETECTION_SETTINGS['name']}"
-DETECTION_TREE = (
-    DETECTION_DATA
-    if DETECTION_SETTINGS["data"] == "composed"
-    else plain_path(DETECTION_SETTINGS["data"].rstrip("/"))
-)
-DETECTOR = f"{DETECTION_DATA}/detector"
-THROUGH_DETECTOR = f"{DETECTION_DATA}/{{task}}/{{mode}}/l{{l}}/detector/seed{{seed}}"
 BOX = CONFIG.analysis["black_box"]
 OWN_BOX = BOX["command"] or BOX["url"]
 COMPARABLE = {"plain", "ra"} <= set(CONFIG.objectives)
@@ -159,7 +149,8 @@ def evaluations_of_surveyed(wildcards):
 def hidden_recognizer():
     """The file of the recognizer behind the default black box, one that trains no processor; []
     where the user gives a black box or every recognizer trains."""
-    used = {*CONFIG.train_recognizers, *CONFIG.own_recognizers}
+    train = [name for one in CONFIG.train_recognizers for name in one.split("+")]
+    used = {*train, *CONFIG.own_recognizers}
     free = [arch for arch in CONFIG.evaluate_recognizers if arch not in used]
     chosen = BOX["recognizer"] or next(reversed(free), None)
     return recognizer_file(chosen) if chosen and not OWN_BOX else []
@@ -187,41 +178,3 @@ def black_box_program(wildcards, input):
         return ""
     words = ["ra", "predict-label", *shlex.split(THREADS), "--device", CONFIG.runtime["device"]]
     return flags({"command": shlex.join([*words, "--recognizer", input.recognizer, "{files}"])})
-
-
-def detection_sets(key):
-    """The files that name the images of ``train`` or ``val``."""
-    sets = [Path(name) for name in DETECTION_SETTINGS[key]]
-    return [f"{DETECTION_TREE}/{one.parent}/ImageSets/Main/{one.name}.txt" for one in sets]
-
-
-DETECTOR_FLAGS = flags(
-    {"sets": DETECTION_SETTINGS["train"], "arch": DETECTION_SETTINGS["detector"]}
-    | chosen(DETECTION_SETTINGS, "name", "weights", "side")
-    | DETECTION_SETTINGS["detector_schedule"]
-)
-
-
-def through_detector(task, seed):
-    """Folders of the plain and the aware processor that were trained on the detector's images."""
-    pairs = [("plain", "0"), ("ra", weight(DETECTION_SETTINGS["lambda"]))]
-    return [THROUGH_DETECTOR.format(task=task, mode=m, l=l, seed=seed) for m, l in pairs]
-
-
-def evaluated_with_detector(wildcards):
-    """Processors of the experiment (plain, and aware at the first lambda), then the detector's."""
-    task, folders = wildcards.task, []
-    for seed in CONFIG.seeds:
-        if COMPARABLE:
-            folders.append(plain_processor(task, seed))
-            folders += [aware(task, seed, arch) for arch in CONFIG.train_recognizers]
-        folders += through_detector(task, seed)
-    return [f"{folder}/processor.safetensors" for folder in folders]
-
-
-def evaluated_with_classifiers(wildcards):
-    folders = []
-    for task in analysis_tasks("detection"):
-        folders.append(NO_PROCESSING.format(task=task))
-        folders += [one for seed in CONFIG.seeds for one in through_detector(task, seed)]
-    return [f"{folder}/evaluation.csv" for folder in folders]

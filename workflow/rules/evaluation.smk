@@ -27,3 +27,14 @@ use rule evaluate as evaluate_no_processing with:
         **evaluation_inputs(),
     output:
         **evaluation_outputs(NO_PROCESSING, "{task}", "no processing", "-", "-"),
+
+
+# The images before any degradation: the ceiling of all tasks.
+use rule evaluate as evaluate_clean with:
+    input:
+        **evaluation_inputs(),
+    output:
+        **evaluation_outputs(CLEAN, "all", "clean images", "-", "-"),
+    params:
+        task="",
+        models="--model-sr clean",

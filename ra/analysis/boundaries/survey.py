@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ra.analysis.settings import BoundarySurvey
 from ra.evaluation.statistics import mean, rank_correlation
+from ra.models.recognizers import Recognizer
 
 DIRECTIONS = ("ra", "random", "gradient")
 BATCH = 256  # points that a recognizer classifies at once
@@ -98,7 +99,7 @@ def distances(
 
 
 def survey_recognizers(
-    recognizers: dict[str, nn.Module],
+    recognizers: dict[str, Recognizer],
     training_r: str,
     plain: Tensor,
     aware: Tensor,

@@ -3,8 +3,6 @@
 import pandas as pd
 import pytest
 import torch
-
-from ra.analysis.command_settings import ComposeDetection
 from ra.analysis.dense.compose import OBJECTS, compose
 from ra.analysis.dense.detector import (
     DetectionAware,
@@ -16,6 +14,8 @@ from ra.analysis.dense.detector import (
 )
 from ra.analysis.dense.evaluate import precision_table
 from ra.analysis.dense.voc import DetectionCrops, VocImages
+
+from ra.analysis.command_settings import ComposeDetection
 from ra.cli import main
 from ra.data.degradations import build_task
 from ra.data.splits import validation_keys

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-from ra.analysis.command_settings import ComposeDetection
 from ra.analysis.dense.compose import OBJECTS, compose
 from ra.analysis.dense.voc import DetectionCrops, VocImages, read_annotation
+
+from ra.analysis.command_settings import ComposeDetection
 from ra.data.degradations import VALIDATION, build_task
 from ra.data.embedded import BLOCK, COLOURS, blocks
 from ra.errors import UserError
