@@ -20,14 +20,19 @@ from ra.settings.shared import SCRATCH, Schedule
 KEY = "config key "
 
 
-def check_file(path: str) -> None:
-    """One line that names ``path`` where it is no YAML mapping; a missing one is left alone."""
+def check_file(path: Path | str) -> dict[str, Any]:
+    """The content of ``path``; none of a missing one.
+
+    Raises:
+        UserError: no YAML mapping; one line that names ``path``.
+    """
     try:
         content = read_yaml(Path(path))
     except FileNotFoundError:
-        return
+        return {}
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a mapping of keys to values; docs/config.md has every key")
+    return content
 
 
 def load_config(given: Mapping[str, Any]) -> Config:

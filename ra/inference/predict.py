@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -59,7 +59,9 @@ def open_classifier(name: str, device: torch.device | str = "cpu") -> Classifier
     """
     path = Path(name)
     if path.suffix == ".safetensors":
-        network = freeze(load_recognizer(path, device))
+        network: Any = freeze(load_recognizer(path, device))
+        if network.kind != "classifier":
+            raise UserError(f"{path}: a {network.kind}; ra predict shows what classifiers answer")
         header = network.stored
         names = header["classes"] or [f"logit {number}" for number in range(network.outputs)]
         return Classifier(header["arch"], network, names, header.get("crop"))
@@ -73,8 +75,9 @@ def open_classifier(name: str, device: torch.device | str = "cpu") -> Classifier
 
     network = freeze(build_recognizer(name, 1000, "IMAGENET1K_V1").to(device))
     names = [text.partition(",")[0] for text in ImageNetInfo().label_descriptions()]
-    if network.logits != len(names):
-        raise UserError(f"{name}: has {network.logits} logits, which are not ImageNet's classes")
+    if network.kind != "classifier" or network.logits != len(names):
+        what = f"a {network.kind} of {network.logits} classes"
+        raise UserError(f"{name}: {what}; by name, only classifiers of ImageNet are known")
     return Classifier(name, network, names, IMAGENET_CROP)
 
 

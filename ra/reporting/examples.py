@@ -22,13 +22,13 @@ from ra.inference.process import load, to_bytes, to_tensor
 from ra.reporting import names
 from ra.reporting.names import PLAIN
 from ra.reporting.plots import to_image
-from ra.reporting.significance import agreement_as_top1, recognizers_in
+from ra.reporting.significance import recognizers_in
 
 SHOWN = 3  # wins of each task, and as many losses
 FLAT = 20.0  # grey levels; a picture whose channels all deviate less shows nothing
 AMPLIFIED = 8  # differences of two outputs are a few grey levels
 SIDE = 512  # px at most, of the photograph
-NEEDED = ("prediction", "top1", "recognition_loss")
+NEEDED = ("prediction", "recognition_loss")  # which classifiers have
 
 
 class Examples:
@@ -57,7 +57,7 @@ class Examples:
         The recognizer is one that took no part in the training where there is one. Without labels,
         its answer to the clean image is the label.
         """
-        answers = [agreement_as_top1(pd.read_csv(p.with_name("images.csv"))) for p in self.tables]
+        answers = [pd.read_csv(p.with_name("images.csv")) for p in self.tables]
         known = [
             r
             for r in recognizers_in(answers[1])
@@ -71,7 +71,7 @@ class Examples:
         table["label"] = answers[1].get(f"{r}:clean", table["label"])
         for name, one in zip(("before", "after"), answers, strict=True):
             table[name] = one[f"{r}:prediction"]
-            table[f"{name}_right"] = one[f"{r}:top1"] == 1
+            table[f"{name}_right"] = one[f"{r}:{recognizers_in(one)[r]}"] == 1
             table[f"{name}_confidence"] = 100 * np.exp(-one[f"{r}:recognition_loss"])
         table["gain"] = table.after_confidence - table.before_confidence
         return r, table

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 
 from ra.errors import UserError
-from ra.evaluation.statistics import LEVEL, mean, over_seeds
+from ra.evaluation.statistics import LEVEL, POOLED, jackknifed, mean, over_seeds
 from ra.reporting import names
 from ra.reporting.names import NO_PROCESSING, PLAIN, UNTRAINED
-from ra.reporting.significance import ALL_SEEDS, read_answers
-from ra.reporting.tables import FIRST
+from ra.reporting.significance import ALL_SEEDS, read_answers, recognizers_in
 
 KEYS = ["task", "model", "recognizer"]
 TESTS = ["low", "high", "p_holm"]
@@ -84,7 +83,7 @@ def verdict(
         return None
     met = trained[task, model]
     unseen = [r for r in table if r not in met] or list(table)
-    rows = tidy[(tidy.task == task) & tidy.metric.isin(FIRST)]
+    rows = tidy[(tidy.task == task) & tidy.metric.isin(names.HEADLINES)]
     rows = rows[rows.evaluation_r.map(names.recognizer_title).isin(unseen)]
     scores = rows.groupby(["model", "seed"]).value.mean()
     own = runs[runs.task == task].drop_duplicates("model").set_index("model").path
@@ -126,14 +125,12 @@ def _over_images(ours: Path, theirs: Path, recognizers: Sequence[str]) -> dict[s
         return {"low": np.nan, "high": np.nan}
     shares = []
     for answers in map(read_answers, (ours, theirs)):
-        chosen = [
-            column
-            for column in answers
-            if column.endswith(":top1")
-            and names.recognizer_title(column.removesuffix(":top1")) in recognizers
-        ]
-        shares.append(answers[chosen].mean(axis=1, skipna=False))
-    return mean(100 * (shares[0] - shares[1]))
+        measured = recognizers_in(answers).items()
+        chosen = [r for r in measured if names.recognizer_title(r[0]) in recognizers]
+        shares.append(answers[[":".join(one) for one in chosen]].mean(axis=1, skipna=False))
+    pooled = any(metric in POOLED for _, metric in chosen)
+    gains = shares[0] - shares[1]
+    return jackknifed(gains) if pooled else mean(100 * gains)
 
 
 def plane_table(

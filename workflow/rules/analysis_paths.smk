@@ -178,3 +178,12 @@ def black_box_program(wildcards, input):
         return ""
     words = ["ra", "predict-label", *shlex.split(THREADS), "--device", CONFIG.runtime["device"]]
     return flags({"command": shlex.join([*words, "--recognizer", input.recognizer, "{files}"])})
+
+
+def shown_to_scenes():
+    """Plain processors of this experiment and aware ones, at the first lambda."""
+    seeds = [
+        (task, seed) for task in analysis_tasks("kinds") for seed in CONFIG.seeds if COMPARABLE
+    ]
+    trained = [aware(*one, arch) for one in seeds for arch in CONFIG.train_recognizers]
+    return [plain_processor(*one) for one in seeds] + trained

@@ -16,7 +16,7 @@ rule evaluate:
         protocol=CONFIG.protocol,
         arithmetic=ARITHMETIC,
     shell:
-        "ra evaluate --data {params.data:q} --task {wildcards.task} {params.task}"
+        "ra evaluate --data {params.data:q} {params.task}"
         " {params.models} --recognizers {input.recognizers:q} {params.measures}"
         " --protocol {params.protocol}"
         " {params.arithmetic} {resources.machine} {resources.plugins} --save-dir {params.save:q} 2> {log:q}"

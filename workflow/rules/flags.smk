@@ -30,7 +30,7 @@ def fixed(text):
 
 
 def task_flags(wildcards):
-    return flags(CONFIG.tasks[wildcards.task])
+    return flags({"task": wildcards.task, **CONFIG.tasks[wildcards.task]})
 
 
 def objective_flags(wildcards):

@@ -21,6 +21,7 @@ MEASURE_WEIGHTS = [f"{MEASURES_FETCHED}/weights.json"] if FETCHED else []
 BELOW = "{task}/{objective}/l{l}/{arch}/seed{seed}"
 PROCESSOR = f"{DATASET}/{BELOW}"
 NO_PROCESSING = f"{DATASET}/{{task}}/no_processing"
+CLEAN = f"{DATASET}/clean"
 FIRST_WEIGHTS = [plain_path(file) for file in CONFIG.first_weights]
 # Modules of a package are not followed, files are.
 PLUGIN_FILES = [plain_path(str(p)) for p in map(Path, CONFIG.plugins) if p.suffix == ".py"]
@@ -147,9 +148,10 @@ def plain_processor(task, seed):
 
 
 def evaluations(processors):
-    """The evaluation files of ``processors``, behind those of no processing."""
+    """The evaluation files of ``processors``, behind those of clean images and no processing."""
     trained = [f"{PROCESSOR.format(**p)}/evaluation.csv" for p in processors]
-    return [f"{NO_PROCESSING.format(task=t)}/evaluation.csv" for t in CONFIG.tasks] + trained
+    nothing = [f"{NO_PROCESSING.format(task=t)}/evaluation.csv" for t in CONFIG.tasks]
+    return [f"{CLEAN}/evaluation.csv", *nothing, *trained]
 
 
 def table_evaluations(wildcards):

@@ -20,7 +20,7 @@ rule train:
         schedule=flags(CONFIG.processor_schedule),
         arithmetic=ARITHMETIC,
     shell:
-        "{resources.ra} train --data {params.data:q} --task {wildcards.task} {params.task}"
+        "{resources.ra} train --data {params.data:q} {params.task}"
         " --mode {wildcards.objective} --l {wildcards.l} --arch {wildcards.arch:q}"
         " {params.recognizer} {params.networks} {params.objective} {params.schedule}"
         " --seed {wildcards.seed} {params.arithmetic} {resources.machine} {resources.plugins}"
