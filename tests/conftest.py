@@ -10,7 +10,8 @@ import torch
 from helpers import ROOT, write_images
 
 from ra.data.prepare import prepare
-from ra.models.recognizers import build_recognizer, freeze
+from ra.models.architectures import build_recognizer
+from ra.models.recognizers import freeze
 
 torch.set_num_threads(1)
 SLOW = ("workflow", "bench", "reliability", "published")  # folders whose tests start many processes

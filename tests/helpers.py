@@ -77,7 +77,7 @@ def write_recognizer(folder: Path, logits: int = 7) -> Path:
     """my_net.yaml, a recognizer without names of classes that answers noise in several ways."""
     import torch  # many tests do without
 
-    from ra.models.recognizers import build_recognizer
+    from ra.models.architectures import build_recognizer
 
     torch.manual_seed(0)
     network = build_recognizer("mobilenet_v3_small", logits).classifier.eval()

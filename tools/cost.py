@@ -10,8 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ra.data.degradations import build_task
 from ra.data.splits import Batch
+from ra.models.architectures import build_recognizer
 from ra.models.processors import build_processor
-from ra.models.recognizers import build_recognizer, freeze
+from ra.models.recognizers import freeze
 from ra.settings.shared import PAPER_RECOGNIZERS
 from ra.training.objectives import OBJECTIVES
 

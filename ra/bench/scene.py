@@ -18,8 +18,9 @@ from ra.data.degradations import build_task
 from ra.data.embedded import PHOTOGRAPHS
 from ra.data.prepare import prepare
 from ra.data.splits import Batch, Crops, ImageSplit, TrainingKeys, loader
+from ra.models.architectures import build_recognizer
 from ra.models.processors import build_processor
-from ra.models.recognizers import build_recognizer, freeze
+from ra.models.recognizers import freeze
 from ra.settings.shared import Schedule, TrainingRuntime
 from ra.training.objectives import OBJECTIVES, Objective
 

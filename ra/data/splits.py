@@ -244,7 +244,8 @@ class Crops(Dataset):
             for i, flip in zip(index, mirrored, strict=True)
         ]
         objects, masks = zip(*found, strict=True)
-        return torch.from_numpy(np.stack(masks)) if info.masks else None, list(objects)
+        moved = [{k: torch.from_numpy(v) for k, v in one.items()} for one in objects]
+        return torch.from_numpy(np.stack(masks)) if info.masks else None, moved
 
     def _crop(self, key: Key) -> tuple[np.ndarray, np.ndarray | None, int]:
         """Pixels (H, W, 3), those of the twin, and 1 where they are mirrored."""

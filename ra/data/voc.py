@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from ra.data.images import BadImage, fitted, open_image
 from ra.errors import UserError
@@ -130,7 +128,7 @@ def _label(one: Annotation, classes: Sequence[str]) -> int:
 
 def truth_of(
     image: Path, classes: Sequence[str], side: int, masks: bool, mirrored: bool
-) -> tuple[dict[str, Tensor], np.ndarray | None]:
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
     """The objects and the mask of an image that was fitted into a square of ``side`` pixels.
 
     Args:
@@ -145,7 +143,7 @@ def truth_of(
     one = read_annotation(annotation)
     with Image.open(image) as opened:
         scale = side / max(opened.size)
-    boxes = torch.from_numpy(one.boxes * np.float32(scale))
+    boxes = one.boxes * np.float32(scale)
     mask = None
     if masks:
         try:
@@ -156,11 +154,11 @@ def truth_of(
         if mask.ndim != 2 or ((mask > len(classes)) & (mask != VOID)).any():
             raise UserError(f"{file}: not class numbers up to {len(classes)}, or {VOID}")
     if mirrored:
-        left, top, right, bottom = boxes.unbind(dim=1)
-        boxes = torch.stack([side - right, top, side - left, bottom], dim=1)
+        left, top, right, bottom = boxes.T
+        boxes = np.stack([side - right, top, side - left, bottom], axis=1)
         mask = None if mask is None else mask[:, ::-1]
-    labels = torch.tensor([1 + classes.index(name) for name in one.names], dtype=torch.long)
-    return {"boxes": boxes, "labels": labels, "difficult": torch.from_numpy(one.difficult)}, mask
+    labels = np.array([1 + classes.index(name) for name in one.names], np.int64)
+    return {"boxes": boxes, "labels": labels, "difficult": one.difficult}, mask
 
 
 def _image_names(path: Path) -> list[str]:

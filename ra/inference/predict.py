@@ -14,8 +14,9 @@ from ra.data.degradations import VALIDATION, build_task, no_processing
 from ra.data.images import resized
 from ra.errors import UserError
 from ra.inference.process import Processor, to_bytes, to_tensor
+from ra.models.architectures import build_recognizer
 from ra.models.checkpoints import load_recognizer
-from ra.models.recognizers import Recognizer, build_recognizer, classifying, freeze
+from ra.models.recognizers import Recognizer, classifying, freeze
 from ra.models.user_recognizer import load_user_recognizer
 
 IMAGENET_CROP = 224  # pixels; pretrained classifiers were trained on it or more

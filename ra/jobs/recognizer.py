@@ -14,10 +14,11 @@ from ra.evaluation.quality import MEASURES, build_measures
 from ra.evaluation.statistics import POOLED
 from ra.files import write_json
 from ra.jobs.training import Training, run_training
+from ra.models.architectures import build_recognizer
 from ra.models.checkpoints import load_processor, read_header
 from ra.models.classifiers import Classifying
 from ra.models.fixed import check_crop, pretrained_recognizer, stored_recognizer
-from ra.models.recognizers import build_recognizer, freeze
+from ra.models.recognizers import freeze
 from ra.progress import Progress
 from ra.settings.commands import FetchWeights, TrainRecognizer
 from ra.settings.shared import SCRATCH
@@ -42,7 +43,7 @@ def train_recognizer(o: TrainRecognizer) -> None:
     else:
         recognizer = pretrained_recognizer(o.arch, names, weights, o.classes, side)
     ready = recognizer.trained and not o.fine_tune
-    if not ready and isinstance(recognizer, Classifying):
+    if not (ready or split.info.objects) and isinstance(recognizer, Classifying):
         both = ({names[k] for k in set(s.labels.tolist()) if k >= 0} for s in (split, validation))
         check_same_classes(split.info.root, *both)
     check_crop(recognizer, o.arch, split.info.crop)

@@ -16,8 +16,9 @@ from ra import __version__
 from ra.data.degradations import TASKS
 from ra.errors import UserError, first_line, one_line
 from ra.files import atomic
+from ra.models.architectures import build_recognizer
 from ra.models.processors import PROCESSORS, build_processor
-from ra.models.recognizers import Recognizer, build_recognizer
+from ra.models.recognizers import Recognizer
 from ra.models.restorers import Restorer, is_published
 from ra.models.weights import compare, fit
 

@@ -35,12 +35,14 @@ class Classifying(Recognizer):
     kind = "classifier"
 
     def loss(self, images: Tensor, batch: Batch) -> Tensor:
-        return F.cross_entropy(self(images), batch.label)
+        # An image without an object, whose label is -1, does not count.
+        return F.cross_entropy(self(images), batch.label, ignore_index=-1)
 
     def training_losses(self, images: Tensor, batch: Batch) -> dict[str, Tensor]:
         logits = self(images)
         accuracy = (logits.detach().argmax(dim=1) == batch.label).float().mean()
-        return {"total": F.cross_entropy(logits, batch.label), "accuracy": accuracy}
+        loss = F.cross_entropy(logits, batch.label, ignore_index=-1)
+        return {"total": loss, "accuracy": accuracy}
 
     def probabilities(self, images: Tensor) -> Tensor:
         return self(images).softmax(dim=1)
@@ -58,7 +60,9 @@ class Classifying(Recognizer):
             "prediction": best[:, 0],
             "top1": hit[:, 0].to(torch.uint8),
             "top5": hit.any(dim=1).to(torch.uint8),
-            "recognition_loss": F.cross_entropy(logits, batch.label, reduction="none"),
+            "recognition_loss": F.cross_entropy(
+                logits, batch.label, reduction="none", ignore_index=-1
+            ),
         }
 
 

@@ -9,11 +9,12 @@ import torch
 
 from ra.data.prepare import DatasetInfo
 from ra.errors import UserError
+from ra.models.architectures import build_recognizer
 from ra.models.checkpoints import load_recognizer, read_header
 from ra.models.classes import load_class_index
 from ra.models.classifiers import Classifier, Classifying, Ensemble
 from ra.models.names import distinct, is_own, short_name
-from ra.models.recognizers import Recognizer, Several, build_recognizer, classifying, freeze
+from ra.models.recognizers import Recognizer, Several, classifying, freeze
 from ra.models.user_recognizer import load_user_recognizer
 from ra.settings.shared import PAPER_WEIGHTS
 

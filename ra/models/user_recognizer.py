@@ -15,14 +15,13 @@ from torch import Tensor, nn
 
 from ra.errors import UserError, first_line
 from ra.files import read_yaml
+from ra.models.architectures import Network, build_recognizer
 from ra.models.checkpoints import build
 from ra.models.classes import class_table
 from ra.models.classifiers import AUXILIARY, Classifier
 from ra.models.recognizers import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    Network,
-    build_recognizer,
 )
 from ra.models.weights import read_weights
 from ra.settings.base import Float, checked, setting

@@ -23,9 +23,9 @@ from safetensors.torch import load_file, save_file
 from ra.cli import main
 from ra.config import load_config
 from ra.errors import UserError
+from ra.models.architectures import build_recognizer
 from ra.models.checkpoints import load_processor, save_model
 from ra.models.processors import build_processor
-from ra.models.recognizers import build_recognizer
 
 TINY = ["--device", "cpu", "--channels", "4", "--blocks", "1", "--epochs", "1"]
 SIZES = ["--resize", "20", "--crop", "16"]

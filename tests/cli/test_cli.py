@@ -15,8 +15,8 @@ from PIL import Image
 from ra.cli import main
 from ra.cli.commands import COMMANDS, GROUPS
 from ra.cli.parser import example, parse
+from ra.models.architectures import build_recognizer
 from ra.models.checkpoints import read_header, save_model
-from ra.models.recognizers import build_recognizer
 
 
 def call(*arguments):

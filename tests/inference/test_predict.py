@@ -10,8 +10,9 @@ from PIL import Image
 
 from ra.cli import main
 from ra.inference.predict import Classifier, summary, table
+from ra.models.architectures import build_recognizer
 from ra.models.checkpoints import save_model
-from ra.models.recognizers import build_recognizer, freeze
+from ra.models.recognizers import freeze
 
 HEADER = {"kind": "recognizer", "classes": ["x", "y", "z"], "crop": 16}
 

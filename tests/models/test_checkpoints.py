@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 from ra.errors import UserError
+from ra.models.architectures import build_recognizer
 from ra.models.checkpoints import load_processor, load_recognizer, read_header, save_model
 from ra.models.processors import build_processor
-from ra.models.recognizers import build_recognizer
 
 
 @pytest.fixture

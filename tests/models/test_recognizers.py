@@ -10,14 +10,16 @@ import yaml
 from safetensors.torch import save_file
 
 from ra.errors import UserError
+from ra.models.architectures import build_recognizer
 from ra.models.checkpoints import load_recognizer, save_model
 from ra.models.classes import load_class_index
+from ra.models.classifiers import Classifier, Ensemble
 from ra.models.fixed import thaw
-from ra.models.recognizers import Ensemble, Recognizer, build_recognizer, freeze
+from ra.models.recognizers import freeze
 
 
 def test_images_are_normalised_with_imagenets_mean_and_deviation():
-    recognizer = Recognizer(torch.nn.Identity(), 3)
+    recognizer = Classifier(torch.nn.Identity(), 3)
     image = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
     assert torch.allclose(recognizer(image), torch.zeros(1, 3, 1, 1), atol=1e-6)
     assert torch.allclose(
@@ -29,17 +31,17 @@ def test_images_are_normalised_with_imagenets_mean_and_deviation():
 
 def test_the_gradient_flows_through_the_normalisation():
     image = torch.rand(1, 3, 2, 2, requires_grad=True)
-    Recognizer(torch.nn.Identity(), 3)(image).sum().backward()
+    Classifier(torch.nn.Identity(), 3)(image).sum().backward()
     assert torch.allclose(image.grad[0, 0], torch.full((2, 2), 1 / 0.229))
 
 
 def test_logits_are_chosen_by_class():
-    chosen = Recognizer(torch.nn.Flatten(), 3, (0, 0, 0), (1, 1, 1), class_index=[2, 0])
+    chosen = Classifier(torch.nn.Flatten(), 3, (0, 0, 0), (1, 1, 1), class_index=[2, 0])
     assert chosen(torch.tensor([1.0, 2, 3]).view(1, 3, 1, 1)).tolist() == [[3, 1]]
 
 
 def test_images_are_resized_to_the_size_a_recognizer_wants():
-    assert Recognizer(torch.nn.Identity(), 3, input_size=8)(torch.rand(1, 3, 4, 6)).shape[2:] == (
+    assert Classifier(torch.nn.Identity(), 3, input_size=8)(torch.rand(1, 3, 4, 6)).shape[2:] == (
         8,
         8,
     )
@@ -138,7 +140,7 @@ def test_a_name_only_timm_knows_needs_no_prefix():
 
 def test_the_main_one_of_several_outputs_is_taken():
     inception = torchvision.models.inception_v3(num_classes=3, init_weights=False)
-    recognizer = Recognizer(inception, 3).train()
+    recognizer = Classifier(inception, 3).train()
     assert recognizer(torch.rand(2, 3, 299, 299)).shape == (2, 3)
 
 
@@ -219,7 +221,7 @@ def test_unknown_weights_are_answered_with_the_known():
 )
 def test_logits_that_cannot_be_chosen_are_named(index, message):
     with pytest.raises(UserError, match=message):
-        Recognizer(torch.nn.Identity(), 5).select(index)
+        Classifier(torch.nn.Identity(), 5).select(index)
 
 
 def test_the_thousand_wnids_are_torchvisions_logits():
@@ -275,7 +277,7 @@ def test_features_are_what_the_last_layer_reads(arch, channels):
 
 def test_a_program_without_layers_has_no_features():
     with pytest.raises(UserError, match="a program without accessible layers"):
-        Recognizer(torch.nn.Flatten(), 3).with_features(torch.rand(1, 3, 8, 8))
+        Classifier(torch.nn.Flatten(), 3).with_features(torch.rand(1, 3, 8, 8))
 
 
 def test_an_ensemble_answers_with_the_mean_of_its_members_probabilities():

@@ -13,9 +13,9 @@ import yaml
 from helpers import ROOT, snakemake, write_images
 
 from ra.cli import main
+from ra.models.architectures import build_recognizer
 from ra.models.checkpoints import save_model
 from ra.models.processors import build_processor
-from ra.models.recognizers import build_recognizer
 from ra.tracking import run as tracking
 
 SOURCES = sorted((ROOT / "ra").rglob("*.py"))

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from ra.models.architectures import build_recognizer
 from ra.models.processors import build_processor
-from ra.models.recognizers import build_recognizer, freeze
+from ra.models.recognizers import freeze
 from ra.runtime.cpu import (
     AVAILABLE,
     FirstConv2d,

@@ -17,8 +17,8 @@ from ra.cli import main
 from ra.data.degradations import build_task
 from ra.data.splits import Crops, open_split
 from ra.errors import UserError
+from ra.models.architectures import build_recognizer
 from ra.models.processors import build_processor
-from ra.models.recognizers import build_recognizer
 from ra.settings.base import checked
 from ra.settings.shared import Schedule
 from ra.settings.shared import TrainingRuntime as Runtime

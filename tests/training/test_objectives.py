@@ -11,9 +11,10 @@ from ra.data.degradations import build_task
 from ra.data.prepare import prepare
 from ra.data.splits import Batch, Crops, TrainingKeys, open_split
 from ra.errors import UserError
+from ra.models.architectures import build_recognizer
 from ra.models.processors import build_processor
-from ra.models.recognizers import build_recognizer, freeze
-from ra.training.objectives import OBJECTIVES, Classification, canonical_mode
+from ra.models.recognizers import freeze
+from ra.training.objectives import OBJECTIVES, RecognizerTraining, canonical_mode
 
 
 @pytest.fixture
@@ -205,14 +206,14 @@ def test_batch_norm_of_a_frozen_r_never_moves(batch):
 
 def test_classification_trains_r_on_the_clean_images(batch):
     trained = build_recognizer("squeezenet1_1", 3).eval()
-    losses = Classification(trained).losses(batch)
+    losses = RecognizerTraining(trained).losses(batch)
     assert torch.allclose(losses["total"], F.cross_entropy(trained(batch.target), batch.label))
 
 
 def test_r_learns_the_outputs_of_a_fixed_p(batch):
     trained = build_recognizer("squeezenet1_1", 3).eval()
     processor = build_processor("SRResNet", 1, channels=4, blocks=1).eval()
-    total = Classification(trained, processor).losses(batch)["total"]
+    total = RecognizerTraining(trained, processor).losses(batch)["total"]
     assert torch.allclose(total, F.cross_entropy(trained(processor(batch.input)), batch.label))
     total.backward()
     assert all(p.grad is None for p in processor.parameters())

@@ -5,7 +5,7 @@ import torch
 import yaml
 from helpers import snakemake, write_images
 
-from ra.models.recognizers import build_recognizer
+from ra.models.architectures import build_recognizer
 
 # Every path that a user gives may have a name like this one.
 HOSTILE = 'it\'s {x} {} [1] ü? #%20 "$(touch executed)"'

@@ -16,9 +16,9 @@ from ra.analysis.black_box.study import agreement, as_classes, error_rates, png,
 from ra.cli import main
 from ra.data.prepare import prepare
 from ra.errors import UserError
+from ra.models.architectures import build_recognizer
 from ra.models.checkpoints import save_model
 from ra.models.processors import build_processor
-from ra.models.recognizers import build_recognizer
 
 CLASSES = ["a", "b", "c"]
 

@@ -26,9 +26,9 @@ from ra.analysis.boundaries.transfer import (
 from ra.analysis.settings import BoundarySurvey
 from ra.cli import main
 from ra.errors import UserError
+from ra.models.architectures import build_recognizer
 from ra.models.checkpoints import save_model
 from ra.models.processors import build_processor
-from ra.models.recognizers import build_recognizer
 
 SHAPE = (3, 4, 4)
 SURVEY = BoundarySurvey(grid=21, radius=0.2, steps=20, seed=0, planes=3)

@@ -11,9 +11,9 @@ from ra.analysis.corruptions.table import write_corruptions
 from ra.cli import main
 from ra.data.splits import open_split
 from ra.errors import UserError
+from ra.models.architectures import build_recognizer
 from ra.models.checkpoints import save_model
 from ra.models.processors import build_processor
-from ra.models.recognizers import build_recognizer
 
 
 def write_set(root, corruptions=("fog", "snow"), severities=2, classes=("a", "b", "x"), images=2):

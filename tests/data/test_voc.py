@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from ra.analysis.dense.compose import OBJECTS, compose
-from ra.analysis.dense.voc import DetectionCrops, VocImages, read_annotation
 
-from ra.analysis.command_settings import ComposeDetection
 from ra.data.degradations import VALIDATION, build_task
 from ra.data.embedded import BLOCK, COLOURS, blocks
+from ra.data.prepare import prepare
+from ra.data.scenes import OBJECTS, compose
+from ra.data.splits import Crops, open_split, validation_keys
+from ra.data.voc import CLASSES, VOID, read_annotation
 from ra.errors import UserError
 
+MAIN = ("VOC2007/Main/trainval",)
 XML = """<annotation><folder>VOC2007</folder><filename>{name}.jpg</filename>
 <size><width>40</width><height>20</height><depth>3</depth></size>{objects}</annotation>"""
 OBJECT = """<object><name>{name}</name><pose>Left</pose><truncated>0</truncated>{difficult}
@@ -43,33 +45,89 @@ def tree(tmp_path):
     return tmp_path / "VOCdevkit"
 
 
+def opened(tree, crop=40, train=MAIN, val=MAIN, **more):
+    """The training split of a tree, prepared."""
+    out = tree.parent / "prepared"
+    prepare(
+        tree, out, name="voc", resize=None, crop=crop, sets={"train": train, "val": val}, **more
+    )
+    return open_split(out, "train")
+
+
+def objects_of(split, index, epoch=VALIDATION):
+    return Crops(split, None).__getitems__([(0, epoch, index)]).objects[0]
+
+
 def test_objects_boxes_and_difficult_ones(tree):
-    images = VocImages(tree, ["VOC2007/trainval"], side=40)
-    assert images.classes == ["cat", "dog"] and len(images) == 2
-    _, found = images.load(0)
+    split = opened(tree)
+    assert split.info.classes == tuple(CLASSES) and len(split) == 2
+    found = objects_of(split, 0)
     # Counted from 1 with the last pixel in -> from 0 without it.
     assert found["boxes"].tolist() == [[0, 0, 20, 20], [20, 4, 40, 20]]
-    assert found["labels"].tolist() == [2, 1] and found["difficult"].tolist() == [False, True]
-    assert images.load(1)[1]["difficult"].tolist() == [False]
+    assert [CLASSES[k - 1] for k in found["labels"]] == ["dog", "cat"]
+    assert found["difficult"].tolist() == [False, True]
+    assert objects_of(split, 1)["difficult"].tolist() == [False]
 
 
-def test_images_are_fitted_into_the_square_and_boxes_go_with_them(tree):
-    image, found = VocImages(tree, ["VOC2007/trainval"], side=80).load(0)
+@pytest.mark.parametrize("decode", [True, False])
+def test_images_are_fitted_into_the_square_and_boxes_go_with_them(tree, decode):
+    split = opened(tree, crop=80, decode=decode)
+    image = split.image(0)
     assert image.shape == (80, 80, 3)
     assert (image[:40, :, 0] > 200).all() and not image[40:].any()
-    assert found["boxes"].tolist() == [[0, 0, 40, 40], [40, 8, 80, 40]]
+    assert objects_of(split, 0)["boxes"].tolist() == [[0, 0, 40, 40], [40, 8, 80, 40]]
 
 
-def test_a_class_list_of_another_set_has_its_labels(tree):
-    classes = ["bird", "cat", "dog"]
-    images = VocImages(tree, ["VOC2007/dog_trainval"], 40, classes)
-    assert len(images) == 2 and images.load(0)[1]["labels"].tolist() == [3, 2]
-    with pytest.raises(UserError, match="class cat is not among the detector's 1"):
-        VocImages(tree, ["VOC2007/trainval"], 40, ["dog"])
+def test_the_label_is_the_class_of_the_largest_object(tree):
+    (tree / "VOC2007/Annotations/000002.xml").write_text("<annotation></annotation>")
+    assert opened(tree).labels.tolist() == [CLASSES.index("dog"), -1]
+
+
+def test_the_classes_of_another_set_stand_in_a_file(tree):
+    (tree / "classes.txt").write_text("bird\ncat\ndog\n")
+    split = opened(tree, train=("VOC2007/Main/dog_trainval",))
+    assert len(split) == 2 and objects_of(split, 0)["labels"].tolist() == [3, 2]
+    (tree / "classes.txt").write_text("dog\n")
+    with pytest.raises(UserError, match="classes.txt: has no line cat"):
+        opened(tree)
 
 
 def test_several_sets_are_one(tree):
-    assert len(VocImages(tree, ["VOC2007/trainval", "VOC2007/dog_trainval"], 40)) == 4
+    assert len(opened(tree, train=(*MAIN, "VOC2007/Main/dog_trainval"))) == 4
+
+
+def test_masks_are_fitted_and_mirrored_as_the_images_are(tree):
+    (tree / "VOC2007/SegmentationClass").mkdir()
+    mask = np.zeros((20, 40), np.uint8)
+    mask[:, :20], mask[0] = 8, VOID
+    for name in ("000001", "000002"):
+        numbers = Image.fromarray(mask, "P")
+        numbers.putpalette(bytes(range(256)) * 3)
+        numbers.save(tree / f"VOC2007/SegmentationClass/{name}.png")
+    split = opened(tree)
+    assert split.info.masks
+    crops = Crops(split, None)
+    plain = crops.__getitems__([(0, VALIDATION, 0)]).mask[0]
+    assert (plain[20:] == VOID).all() and (plain[0] == VOID).all(), "what is added is void"
+    assert (plain[1:20, :20] == 8).all() and not plain[1:20, 20:].any()
+    flips = [crops.__getitems__([(0, epoch, 0)]) for epoch in range(12)]
+    found = {bool(torch.equal(b.mask[0], plain.flip(1))): b.mirrored.item() for b in flips}
+    assert found == {True: 1, False: 0}
+
+
+def test_a_mask_of_colours_is_named(tree):
+    (tree / "VOC2007/SegmentationClass").mkdir()
+    for name in ("000001", "000002"):
+        Image.new("RGB", (40, 20), "red").save(tree / f"VOC2007/SegmentationClass/{name}.png")
+    with pytest.raises(UserError, match="SegmentationClass/000001.png: not class numbers"):
+        objects_of(opened(tree), 0)
+
+
+def test_changed_annotations_change_the_digest(tree):
+    before = opened(tree).info.digest
+    path = tree / "VOC2007/Annotations/000002.xml"
+    path.write_text(path.read_text().replace("11.5", "12.5"))
+    assert opened(tree).info.digest != before
 
 
 @pytest.mark.parametrize(
@@ -90,7 +148,7 @@ def test_a_bad_annotation_is_named(tree, text, message):
     path = tree / "VOC2007/Annotations/000002.xml"
     path.write_text(text)
     with pytest.raises(UserError, match=message) as caught:
-        VocImages(tree, ["VOC2007/trainval"], 40)
+        opened(tree)
     assert "000002.xml" in str(caught.value)
 
 
@@ -98,27 +156,27 @@ def test_an_annotation_without_objects_is_an_image_without_objects(tree):
     path = tree / "VOC2007/Annotations/000002.xml"
     path.write_text("<annotation></annotation>")
     assert read_annotation(path).boxes.shape == (0, 4)
-    _, found = VocImages(tree, ["VOC2007/trainval"], 40).load(1)
+    found = objects_of(opened(tree), 1)
     assert found["boxes"].shape == (0, 4) and found["labels"].shape == (0,)
 
 
 def test_what_is_missing_is_named(tree):
+    with pytest.raises(UserError, match="Main/test.txt: cannot be read"):
+        opened(tree, val=("VOC2007/Main/test",))
     (tree / "VOC2007/JPEGImages/000002.jpg").unlink()
     with pytest.raises(UserError, match="000002.jpg: no such image"):
-        VocImages(tree, ["VOC2007/trainval"], 40)
-    with pytest.raises(UserError, match="Main/test.txt: cannot be read"):
-        VocImages(tree, ["VOC2007/test"], 40)
+        opened(tree)
 
 
 @pytest.mark.parametrize("name", ["../../../etc/passwd", ".hidden"])
 def test_an_image_name_cannot_lead_out_of_the_tree(tree, name):
     (tree / "VOC2007/ImageSets/Main/trainval.txt").write_text(name + "\n")
     with pytest.raises(UserError, match="is not the name of an image"):
-        VocImages(tree, ["VOC2007/trainval"], 40)
+        opened(tree)
 
 
 def test_flips_take_the_boxes_along(tree):
-    crops = DetectionCrops(VocImages(tree, ["VOC2007/trainval"], 40), None)
+    crops = Crops(opened(tree), None)
     plain = crops.__getitems__([(0, VALIDATION, 0)])
     flips = [crops.__getitems__([(0, epoch, 0)]) for epoch in range(12)]
     flipped = [
@@ -131,34 +189,45 @@ def test_flips_take_the_boxes_along(tree):
 
 
 def test_a_batch_is_degraded_and_moved_as_floats(tree):
-    crops = DetectionCrops(VocImages(tree, ["VOC2007/trainval"], 40), build_task("sr"))
+    crops = Crops(opened(tree), build_task("sr"))
     batch = crops.__getitems__([(0, VALIDATION, 0), (0, VALIDATION, 1)]).to(torch.device("cpu"))
     assert batch.input.shape == (2, 3, 10, 10) and batch.target.shape == (2, 3, 40, 40)
     assert batch.target.dtype == torch.float32 and batch.target.max() <= 1
     assert len(batch.objects) == 2 and batch.index.tolist() == [0, 1]
 
 
+COUNTS = {"train": 6, "val": 4}
+
+
 @pytest.fixture(scope="module")
 def composed(tmp_path_factory):
     out = tmp_path_factory.mktemp("composed")
-    compose(ComposeDetection(save_dir=out, side=64, train=6, val=4, seed=0))
+    compose(out, 64, COUNTS)
     return out
 
 
-def test_the_composed_set_is_a_tree_with_objects(composed):
-    for part, count in (("train", 6), ("val", 4)):
-        images = VocImages(composed, [f"VOC0000/{part}"], 64, sorted(OBJECTS))
-        assert len(images) == count
-        for index in range(count):
-            image, found = images.load(index)
-            assert image.shape == (64, 64, 3) and 1 <= len(found["boxes"]) <= 3
+def test_scenes_are_a_tree_with_objects_and_masks(composed, tmp_path):
+    sets = {part: (f"VOC0000/Main/{part}",) for part in COUNTS}
+    prepare(composed, tmp_path, name="scenes", resize=None, crop=64, sets=sets)
+    for part, count in COUNTS.items():
+        split = open_split(tmp_path, part)
+        assert len(split) == count and split.info.classes == OBJECTS and split.info.masks
+        batch = Crops(split, None).__getitems__(validation_keys(count)[0])
+        for image, mask, found in zip(batch.target, batch.mask, batch.objects, strict=True):
+            assert image.shape == (3, 64, 64) and 1 <= len(found["boxes"]) <= 3
             assert (found["boxes"] >= 0).all() and (found["boxes"] <= 64).all()
-            left, top, right, bottom = found["boxes"][0].int().tolist()
-            assert image[top:bottom, left:right].std() > 0
+            for box, label in zip(found["boxes"].int().tolist(), found["labels"], strict=True):
+                left, top, right, bottom = box
+                inside = mask == label
+                assert inside[(top + bottom) // 2, (left + right) // 2]
+                assert 0.6 < inside[top:bottom, left:right].float().mean() < 0.9, "an ellipse"
+            assert set(mask.unique().tolist()) == {0, *found["labels"].tolist()}
+        areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in found["boxes"]]
+        assert areas[0] == max(areas)
 
 
-def test_the_composed_set_is_the_same_each_time(composed, tmp_path):
-    compose(ComposeDetection(save_dir=tmp_path, side=64, train=6, val=4, seed=0))
+def test_scenes_are_the_same_each_time(composed, tmp_path):
+    compose(tmp_path, 64, COUNTS)
     for file in sorted(composed.rglob("*.*")):
         assert file.read_bytes() == (tmp_path / file.relative_to(composed)).read_bytes()
 
@@ -180,16 +249,19 @@ def test_no_pixel_is_in_both_splits(monkeypatch, tmp_path):
         return crop(self, box)
 
     monkeypatch.setattr(Image.Image, "crop", noted)
-    settings = {"save_dir": tmp_path, "side": 64, "seed": 0, "split": "final"}
-    compose(ComposeDetection.model_construct(**settings, train=8, val=0))
+    compose(tmp_path, 64, {"train": 8, "val": 0})
     part[0] = "val"
-    compose(ComposeDetection.model_construct(**settings, train=0, val=8))
+    compose(tmp_path, 64, {"train": 0, "val": 8})
     assert cut["train"] <= COLOURS["final"]["train"] and cut["val"] <= COLOURS["final"]["val"]
     assert cut["train"] and cut["val"] and not cut["train"] & cut["val"]
 
 
 def test_composing_leaves_other_files_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    compose(ComposeDetection(save_dir=tmp_path, side=64, train=1, val=1))
+    compose(tmp_path, 64, {"train": 1, "val": 1})
     assert (tmp_path / "notes.txt").read_text() == "mine"
-    assert np.array(sorted(p.name for p in tmp_path.iterdir())).tolist() == ["VOC0000", "notes.txt"]
+    assert np.array(sorted(p.name for p in tmp_path.iterdir())).tolist() == [
+        "VOC0000",
+        "classes.txt",
+        "notes.txt",
+    ]

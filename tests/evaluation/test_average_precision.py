@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from ra.analysis.dense.average_precision import coco_map, voc_map
 from torchmetrics.detection import MeanAveragePrecision
 
+from ra.evaluation.average_precision import coco_map, voc_map
 from ra.evaluation.statistics import jackknife, leave_out, resamples
 
 BOX, FAR = [0.0, 0.0, 10.0, 10.0], [50.0, 50.0, 60.0, 60.0]
