@@ -13,9 +13,9 @@ from itertools import permutations
 
 import numpy as np
 import pandas as pd
-from ra.analysis.dense.average_precision import _class_precision
 
 from ra.analysis.boundaries.transfer import relabelled
+from ra.evaluation.average_precision import _class_precision
 from ra.evaluation.statistics import (
     compare,
     compare_clusters,

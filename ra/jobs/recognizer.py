@@ -16,7 +16,6 @@ from ra.files import write_json
 from ra.jobs.training import Training, run_training
 from ra.models.architectures import build_recognizer
 from ra.models.checkpoints import load_processor, read_header
-from ra.models.classifiers import Classifying
 from ra.models.fixed import check_crop, pretrained_recognizer, stored_recognizer
 from ra.models.recognizers import freeze
 from ra.progress import Progress
@@ -34,6 +33,9 @@ def train_recognizer(o: TrainRecognizer) -> None:
     identity = {"arch": o.arch, "classes": names, "weights": weights}
     identity |= {"dataset": split.info.name, "data_digest": split.info.digest}
     identity["crop"] = split.info.crop
+    if (weights == SCRATCH or o.fine_tune) and not split.info.objects:
+        both = ({names[k] for k in set(s.labels.tolist()) if k >= 0} for s in (split, validation))
+        check_same_classes(split.info.root, *both)
     side = split.info.crop if split.info.objects else None
     torch.manual_seed(o.runtime.seed)
     if o.fine_tune:
@@ -43,9 +45,6 @@ def train_recognizer(o: TrainRecognizer) -> None:
     else:
         recognizer = pretrained_recognizer(o.arch, names, weights, o.classes, side)
     ready = recognizer.trained and not o.fine_tune
-    if not (ready or split.info.objects) and isinstance(recognizer, Classifying):
-        both = ({names[k] for k in set(s.labels.tolist()) if k >= 0} for s in (split, validation))
-        check_same_classes(split.info.root, *both)
     check_crop(recognizer, o.arch, split.info.crop)
     processor, task = None, None
     if o.model_sr:

@@ -62,7 +62,7 @@ def write_report(
     tests, seeds = read_significance(significance), tidy.seed.nunique()
     trained = {key: training_recognizers(rows) for key, rows in tidy.groupby(["task", "model"])}
     gains = gain_table(tables, tests, trained)
-    quality, measure = quality_table(tidy), names.measured(tidy)
+    quality, measure = quality_table(tidy), names.measured(tidy.metric)
     edges = bounds(quality_table, tidy)
     title = names.measure_title("psnr")
     psnr = [one[title] for one in (quality, *edges)] if title in quality else []

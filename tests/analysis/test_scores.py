@@ -27,8 +27,8 @@ def row(table, p_model, r):
 
 def test_a_row_has_accuracy_quality_and_the_difference_to_plain(evaluated):
     found = row(score(evaluated), "ra", "r18")
-    assert (found.top1, found.difference, found.p, found.n, found.seeds) == (90, 40, 0.125, 10, 1)
-    assert found.top1_low < 90 < found.top1_high and (found.psnr, found.ssim) == (20, 0.4)
+    assert (found.score, found.difference, found.p, found.n, found.seeds) == (90, 40, 0.125, 10, 1)
+    assert found.score_low < 90 < found.score_high and (found.psnr, found.ssim) == (20, 0.4)
     assert found.group == "g"
     assert np.isnan(row(score(evaluated), "plain", "r18").difference)
 
@@ -41,9 +41,9 @@ def test_p_is_adjusted_for_all_tests_of_the_table(evaluated):
 
 def test_the_mean_of_the_others_leaves_the_training_r_out(evaluated):
     table = score(evaluated, training_r="r18")
-    assert row(table, "plain", OTHERS).top1 == 50
+    assert row(table, "plain", OTHERS).score == 50
     found = row(table, "ra", OTHERS)
-    assert found.top1 == pytest.approx(55) and found.difference == pytest.approx(5)
+    assert found.score == pytest.approx(55) and found.difference == pytest.approx(5)
     # Ten differences, one of 50 points: their standard error is 5.
     assert found.difference_high == pytest.approx(5 + NORMAL * 5) and np.isnan(found.p)
 
@@ -55,7 +55,7 @@ def test_seeds_are_averaged_with_students_interval(tmp_path):
         for name, hits in (("plain", PLAIN["r18"]), ("ra", ra))
     ]
     found = row(score(load(paths)), "ra", "r18")
-    assert (found.top1, found.difference, found.seeds) == (85, 35, 2)
+    assert (found.score, found.difference, found.seeds) == (85, 35, 2)
     # Of 30 and 40: standard error 5, t(0.975, 1) = 12.706.
     assert found.difference_high == pytest.approx(35 + 12.706 * 5, abs=0.01)
 

@@ -20,8 +20,8 @@ def default(folder, **changes):
 def test_the_default_analyses_train_what_the_tables_need(tmp_path):
     run = snakemake(default(tmp_path), "--dry-run", "-p", *RESULTS)
     jobs = planned(run)
-    # Plain and RA of three tasks, RA by each of four R's. On the scenes a recognizer of each of three
-    # kinds, and plain and RA through each and through all of them.
+    # Plain and RA of three tasks, RA by each of four R's. On the scenes a recognizer of each of
+    # three kinds, and plain and RA through each and through all of them.
     assert (jobs["train"], jobs["boundaries"], jobs["black_box"]) == (15, 12, 1)
     assert (jobs["kinds_train_recognizer"], jobs["kinds_train"]) == (3, 15)
     assert (jobs["evaluate_on_scenes"], jobs["kinds_evaluate"]) == (6, 15)

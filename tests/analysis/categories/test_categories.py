@@ -92,7 +92,7 @@ def test_the_table_has_a_row_per_p_and_both_halves_beside_each_other(tmp_path):
     table = pd.read_csv(tmp_path / "out/categories.csv")
     assert len(table) == 8
     across = table.query("p_model == 'ra' and trained_on == 'A' and evaluated_on == 'B'").squeeze()
-    assert (across.top1, across.difference, across.n) == (20, 10, 10)
+    assert (across.score, across.difference, across.n) == (20, 10, 10)
     lines = (tmp_path / "out/categories.md").read_text().splitlines()
     assert len(lines) == 6 and "R_B on B: top-1" in lines[0]
     assert (tmp_path / "out/categories.png").stat().st_size > 1000
