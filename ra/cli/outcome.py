@@ -62,12 +62,12 @@ def _losses(path: Path) -> str:
 def headline(path: Path) -> str:
     """Of an evaluation.csv: ``RA sr 0.001 resnet18 seed0: 77.9 % ResNet-18, 70.4 % unseen``."""
     from ra.jobs.record import run_name
-    from ra.reporting.names import recognizer_title
-    from ra.reporting.tables import FIRST, read_evaluations
+    from ra.reporting.names import HEADLINES, recognizer_title
+    from ra.reporting.tables import read_evaluations
 
     tidy = read_evaluations([path])
     about: Any = tidy.iloc[0]
-    shares = tidy[tidy.metric.isin(FIRST)].set_index("evaluation_r").value
+    shares = tidy[tidy.metric.isin(HEADLINES)].set_index("evaluation_r").value
     trained = [name for name in about.training_r.split("+") if name in shares]
     others = shares.drop(trained)
     parts = [f"{shares[name]:.1f} % {recognizer_title(name)}" for name in trained]
