@@ -35,7 +35,7 @@ def test_analysis_asks_for_all_of_them(copy):
     run = snakemake(copy, "--dry-run", "analysis")
     jobs = planned(run)
     assert {"categories", "lambda_sweep", "extras"} <= jobs.keys()
-    assert {"boundaries_table", "black_box", "detection_table"} <= jobs.keys()
+    assert {"boundaries_table", "black_box", "kinds"} <= jobs.keys()
 
 
 def test_a_sweep_trains_only_what_the_experiment_lacks(tiny):
