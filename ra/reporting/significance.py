@@ -18,6 +18,7 @@ from ra.reporting.tables import (
     read_evaluations,
     to_latex,
     with_interval,
+    write_html,
     write_markdown,
 )
 
@@ -130,11 +131,12 @@ def _means(table: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def write_significance(evaluations: Sequence[Path], out: Path, clusters: str = "none") -> None:
-    """significance.csv with every digit; significance.md and .tex rounded."""
+    """significance.csv with every digit; significance.md, .html and .tex rounded."""
     table = significance(evaluations, clusters)
     write_csv(out / "significance.csv", table)
     rounded = readable(table, names.measured(read_evaluations(evaluations).metric))
     write_markdown(rounded, out / "significance.md")
+    write_html(rounded, out / "significance.html")
     latex = to_latex(rounded.set_index(["Task", "P Model"]), decimals=1, bold=False)
     write_text(out / "significance.tex", latex)
 

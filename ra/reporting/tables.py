@@ -217,12 +217,13 @@ def bounds(
 def _write(
     path: Path, table: pd.DataFrame, limits=(), decimals: int = 1, trained=(), **latex
 ) -> None:
-    """CSV, Markdown and LaTeX with the same, rounded numbers; ``limits`` in LaTeX only, the mark
-    of the columns ``trained`` in all but the CSV."""
+    """CSV, Markdown, HTML and LaTeX with the same, rounded numbers; ``limits`` in LaTeX only, the
+    mark of the columns ``trained`` in all but the CSV."""
     write_csv(path.with_suffix(".csv"), table.reset_index(), float_format=f"%.{decimals}f")
     marked = {name: f"{name} (training R)" for name in trained}
     table, *limits = (one.rename(columns=marked) for one in (table, *limits))
     write_markdown(table.reset_index(), path.with_suffix(".md"), floatfmt=f".{decimals}f")
+    write_html(table.reset_index(), path.with_suffix(".html"), decimals)
     write_text(path.with_suffix(".tex"), to_latex(table, decimals, limits, **latex))
 
 
@@ -239,6 +240,16 @@ def with_interval(value: float, low: float, high: float, style: str = ".1f") -> 
 def write_markdown(table: pd.DataFrame, path: Path, **options: object) -> None:
     """A table without its index as Markdown."""
     write_text(path, table.to_markdown(index=False, **options) + "\n")
+
+
+def write_html(table: pd.DataFrame, path: Path, decimals: int = 1) -> None:
+    """A table without its index as a page, for Snakemake's report."""
+    style = table.style.hide(axis="index").format(escape="html", precision=decimals)
+    look = [("", "border-collapse: collapse; background: white; font: 15px sans-serif")]
+    look += [("td, th", "padding: .3em .7em; border-bottom: 1px solid #ccc; text-align: right")]
+    look += [(".col0", "text-align: left")]
+    style.set_uuid("").set_table_styles([{"selector": s, "props": p} for s, p in look])
+    write_text(path, style.to_html(doctype_html=True))
 
 
 def to_latex(

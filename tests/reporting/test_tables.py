@@ -104,6 +104,14 @@ def test_markdown_has_the_numbers_of_the_csv(evaluations, tmp_path):
         assert [cells[0], *cells[2:]] == csv
 
 
+def test_a_table_is_a_page_as_well(evaluations, tmp_path):
+    write_tables(evaluations, tmp_path / "out", [])
+    page = (tmp_path / "out/sr.html").read_text()
+    rows = [re.findall(r"<t[hd].*?>(.*?)</t[hd]>", line) for line in page.split("<tr>")[1:]]
+    csv = [line.split(",") for line in (tmp_path / "out/sr.csv").read_text().splitlines()]
+    assert rows[0][1] == "ResNet-18 (training R)" and rows[1:] == csv[1:]
+
+
 def latex_cells(path):
     r"""Rows of cells of a tabular, without \textbf and intervals, and what was bold."""
     rows, bold = [], []

@@ -209,15 +209,21 @@ def test_the_report_has_the_numbers_of_the_table(tiny, reports):
 
 
 @needs_browser
-def test_snakemakes_report_shows_pictures_by_category(reports):
+def test_snakemakes_report_begins_with_an_overview_in_words(reports):
     with chromium() as browser:
         browser.open(reports[1].as_uri())
-        said = browser.wait_for_text("Visual strips")
-        assert "Every processor runs once on every validation image" in said
-        assert all(name in said for name in ("Tables", "Image quality", "Transfer"))
-        links = "[...document.querySelectorAll('a')]"
-        browser.run(f"{links}.find(a => a.innerText.trim() == 'Visual strips').click()")
-        browser.wait_for_text("ra_transformer", "no processing")
+        said = browser.wait_for_text("1 Overview", "Begin with 1 Overview")
+        assert "Every processor runs once" in said
+        assert all(name in said for name in ("2 Tables", "4 Accuracy of each", "5 Pictures"))
+
+        def click(name):
+            links = "[...document.querySelectorAll('a')]"
+            browser.run(f"{links}.find(a => a.innerText.trim() == '{name}').click()")
+
+        click("2 Tables")
+        browser.wait_for_text("Super-resolution: accuracy", "Gains over plain processing, tested")
+        click("5 Pictures")
+        browser.wait_for_text("RA with Transformer", "No Processing", "SqueezeNet-1.1")
         eye = "[...document.querySelectorAll('a')].find(a => a.getAttribute('iconname') == 'eye')"
         browser.run(f"{eye}.click()")
         browser.wait("return [...document.images].some(i => i.naturalWidth > 250)")

@@ -63,7 +63,9 @@ rule categories:
     output:
         table=f"{ANALYSES}/categories.csv",
         markdown=f"{ANALYSES}/categories.md",
-        plot=shown(f"{ANALYSES}/categories.png", "categories", "Transfer"),
+        plot=shown(
+            f"{ANALYSES}/categories.png", "categories", "6 Analyses", {"what": "Other categories"}
+        ),
     localrule: True
     resources:
         **WRITING,

@@ -52,7 +52,12 @@ rule corruptions:
         table=f"{ANALYSES}/corruptions/corruptions.csv",
         relative=f"{ANALYSES}/corruptions/mce.csv",
         markdown=f"{ANALYSES}/corruptions/corruptions.md",
-        plot=shown(f"{ANALYSES}/corruptions/corruptions.png", "corruptions", "Analysis"),
+        plot=shown(
+            f"{ANALYSES}/corruptions/corruptions.png",
+            "corruptions",
+            "6 Analyses",
+            {"what": "Corruptions"},
+        ),
     localrule: True
     resources:
         **WRITING,

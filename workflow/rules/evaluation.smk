@@ -4,7 +4,7 @@ rule evaluate:
             processor=f"{PROCESSOR}/processor.safetensors", transformer=transformer_of
         ),
     output:
-        **evaluation_outputs(PROCESSOR, "{task}", "{objective}", "{l}", "{arch}"),
+        **evaluation_outputs(PROCESSOR, told=True),
         card=f"{PROCESSOR}/README.md",
     threads: CONFIG.runtime["threads"]
     resources:
@@ -26,7 +26,7 @@ use rule evaluate as evaluate_no_processing with:
     input:
         **evaluation_inputs(),
     output:
-        **evaluation_outputs(NO_PROCESSING, "{task}", "no processing", "-", "-"),
+        **evaluation_outputs(NO_PROCESSING, told=True),
 
 
 # The images before any degradation: the ceiling of all tasks.
@@ -34,7 +34,7 @@ use rule evaluate as evaluate_clean with:
     input:
         **evaluation_inputs(),
     output:
-        **evaluation_outputs(CLEAN, "all", "clean images", "-", "-"),
+        **evaluation_outputs(CLEAN, told=True),
     params:
         task="",
         models="--model-sr clean",

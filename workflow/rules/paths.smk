@@ -6,11 +6,13 @@ import yaml
 
 from ra.evaluation.quality import MEASURES
 from ra.registry import NO_RECOGNIZER
+from ra.reporting.names import p_model_title, recognizer_title, task_title
 from ra.training.objectives import OBJECTIVES
 
 DATASET = f"{RESULTS}/{CONFIG.dataset}"
 TABLES = f"{RESULTS}/tables"
-MORE_TABLES = ["significance", *(["paper"] if CONFIG.paper else [])]
+MORE_TABLES = {"significance": "Gains over plain processing, tested"}
+MORE_TABLES |= {"paper": "Beside the paper's figures"} if CONFIG.paper else {}
 PREPARED = f"{DATASET}/data/dataset.json"
 RECOGNIZER = f"{DATASET}/recognizers/{{arch}}"
 WEIGHTS = f"{DATASET}/recognizers/weights.json"
@@ -111,18 +113,34 @@ def evaluation_inputs(**models):
     )
 
 
-def shown(paths, caption, category, labels=None):
-    """``paths`` in Snakemake's report, with the caption in workflow/report."""
-    return report(paths, caption=f"../report/{caption}.rst", category=category, labels=labels)
+def shown(path, caption, category, labels):
+    """``path`` in Snakemake's report, with the caption in workflow/report and labels in words."""
+    return report(path, caption=f"../report/{caption}.rst", category=category, labels=labels)
 
 
-def evaluation_outputs(folder, *labels):
-    """What an evaluation writes; with ``labels``, its pictures go into Snakemake's report."""
-    labels = dict(zip(("task", "objective", "lambda", "training recognizer"), labels))
+def shown_table(name, caption, title):
+    return shown(f"{TABLES}/{name}.html", caption, "2 Tables", {"table": title})
+
+
+def in_words(wildcards):
+    """What tells a processor from others."""
+    found = wildcards.get
+    task = found("task", "")
+    return {
+        "task": task_title(task) if task else "all",
+        "processor": p_model_title(found("objective", "no_processing" if task else "clean")),
+        "lambda": found("l", ""),
+        "training recognizer": recognizer_title(found("arch", "")),
+        "seed": found("seed", ""),
+    }
+
+
+def evaluation_outputs(folder, told=False):
+    """What an evaluation writes; with ``told``, its pictures go into Snakemake's report."""
     strip, matrix = f"{folder}/strip.png", f"{folder}/accuracy.png"
-    if labels:
-        strip = shown(strip, "strip", "Visual strips", labels)
-        matrix = shown(matrix, "matrix", "Accuracy of each processor", labels)
+    if told:
+        strip = shown(strip, "strip", "5 Pictures", in_words)
+        matrix = shown(matrix, "matrix", "4 Accuracy of each processor", in_words)
     tables = dict(table=f"{folder}/evaluation.csv", images=f"{folder}/images.csv")
     return dict(**tables, strip=strip, matrix=matrix)
 

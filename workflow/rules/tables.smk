@@ -4,13 +4,15 @@ rule tables:
         images=table_images,
     output:
         tidy=f"{TABLES}/all.csv",
-        accuracy=shown(expand(f"{TABLES}/{{task}}.csv", task=CONFIG.tasks), "accuracy", "Tables"),
-        quality=shown(f"{TABLES}/quality.csv", "quality", "Image quality"),
-        more=shown(expand(f"{TABLES}/{{table}}.csv", table=MORE_TABLES), "more", "Tables"),
+        accuracy=[
+            shown_table(task, "accuracy", f"{task_title(task)}: accuracy") for task in CONFIG.tasks
+        ],
+        quality=shown_table("quality", "quality", "Image quality"),
+        more=[shown_table(name, "more", title) for name, title in MORE_TABLES.items()],
         formats=expand(
             f"{TABLES}/{{table}}.{{format}}",
             table=[*CONFIG.tasks, "quality", *MORE_TABLES],
-            format=["md", "tex"],
+            format=["csv", "md", "tex"],
         ),
     localrule: True
     resources:
@@ -29,15 +31,21 @@ rule transfer_matrix:
     input:
         matrix_evaluations,
     output:
-        matrix=shown(
-            expand(f"{TABLES}/transfer_{{task}}.png", task=CONFIG.tasks), "transfer", "Transfer"
-        ),
+        matrix=[
+            shown(
+                f"{TABLES}/transfer_{task}.png",
+                "transfer",
+                "3 Transfer",
+                {"task": task_title(task)},
+            )
+            for task in CONFIG.tasks
+        ],
         own=expand(f"{TABLES}/table1_{{task}}.png", task=CONFIG.tasks),
         formats=expand(
             f"{TABLES}/{{table}}_{{task}}.{{format}}",
             table=["transfer", "table1"],
             task=CONFIG.tasks,
-            format=["csv", "md", "tex"],
+            format=["csv", "md", "html", "tex"],
         ),
     localrule: True
     resources:
