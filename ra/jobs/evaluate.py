@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
+from torch import Tensor
 
 from ra.data.degradations import TASKS, build_task, inputs_of
 from ra.data.splits import Crops, loader, open_split, scaled, validation_keys
@@ -24,6 +26,7 @@ from ra.reporting.names import (
     CLEAN,
     HEADLINES,
     NO_TASK,
+    PLAIN,
     p_model_title,
     recognizer_title,
     task_title,
@@ -95,7 +98,7 @@ def evaluate_processor(o: Evaluate) -> None:
         result = evaluate(
             processor, transformer, recognizers, batches, scale, where, precision, **more
         )
-        tidy = _write(result, identity, split.paths, save_dir, run)
+        tidy = _write(result, identity, split.paths, save_dir, run, o.plain)
         if split.info.objects:
             shown = (result.strips[1], recognizers, split.info.classes)
             write_answers(save_dir / "answers.png", *shown)
@@ -104,18 +107,21 @@ def evaluate_processor(o: Evaluate) -> None:
 
 
 def _write(
-    result: Evaluation, identity: dict[str, Any], paths: list[str], save_dir: Path, run
+    result: Evaluation, identity: dict[str, Any], paths: list[str], save_dir: Path, run, plain
 ) -> pd.DataFrame:
     """The rows of evaluation.csv, which is written with the other files of an evaluation."""
     tidy = summarise(result.images, identity)
     images = result.images.assign(path=[paths[i] for i in result.images["index"]])
     targets = NO_RECOGNIZER in set(tidy.evaluation_r)
-    write_strip(save_dir / "strip.png", result.strips if targets else result.strips[:2])
+    write_strip(save_dir / "strip.png", _rows(result.strips, identity["p_model"], plain, targets))
     matrix = tidy[tidy.metric.isin(HEADLINES)].pivot(
         index="metric", columns="evaluation_r", values="value"
     )
     title = f"{task_title(identity['task'])}, {p_model_title(identity['p_model'])}"
-    write_heat_map(save_dir / "accuracy.png", matrix.rename(columns=recognizer_title), title)
+    trained = str(identity["training_r"]).split("+")
+    order = [r for r in tidy.evaluation_r.unique() if r in matrix]  # that of the tables
+    heads = [recognizer_title(r) + " (training R)" * (r in trained) for r in order]
+    write_heat_map(save_dir / "accuracy.png", matrix[order].set_axis(heads, axis=1), title)
     write_json(save_dir / "evaluation.json", {"seconds": result.seconds})
     write_csv(save_dir / "images.csv", images)
     write_csv(save_dir / "evaluation.csv", tidy)
@@ -124,3 +130,16 @@ def _write(
     for name in ("evaluation.csv", "accuracy.png", "strip.png"):
         run.log_artifact(save_dir / name)
     return tidy
+
+
+@torch.inference_mode()
+def _rows(
+    strips: tuple[Tensor, ...], p_model: str, plain: Path | None, targets: bool
+) -> dict[str, Tensor]:
+    """The rows of strip.png by title."""
+    given, output, target = strips
+    rows = {} if p_model == CLEAN else {"Input": given}
+    if plain:
+        rows[p_model_title(PLAIN)] = load_processor(plain).eval()(given)
+    rows[p_model_title(p_model)] = output
+    return rows | ({p_model_title(CLEAN): target} if targets else {})

@@ -22,6 +22,7 @@ from ra.models.released import import_checkpoint
 from ra.models.restorers import start_processor
 from ra.progress import say
 from ra.registry import NO_RECOGNIZER
+from ra.reporting.names import CLEAN, p_model_title
 from ra.reporting.plots import write_strip
 from ra.settings.commands import Evaluate, ImportCheckpoint, Train
 from ra.settings.shared import PAPER_RECOGNIZERS, Runtime
@@ -83,7 +84,9 @@ def train_processor(o: Train) -> None:
 
     def picture(where, run) -> dict[str, Any]:
         crops = Crops(open_split(**dict(o.source), split="val", inputs=inputs), task)
-        write_strip(o.save_dir / "sample.png", _sample(networks["processor"], crops, where))
+        rows = _sample(networks["processor"], crops, where)
+        titles = ("Input", p_model_title(objective), p_model_title(CLEAN))
+        write_strip(o.save_dir / "sample.png", dict(zip(titles, rows, strict=True)))
         # What a recognizer's own file has to say.
         return (
             {"arch": o.arch, "classes": list(split.info.classes)} if kind.trains_recognizer else {}

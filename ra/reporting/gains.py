@@ -99,20 +99,16 @@ def verdict(
         gains.append({**gain, **more})
     gains.sort(key=lambda gain: gain["difference"])
     worst, key = gains[0], (names.task_title(task), model)
+    word = "Worse than" if worst["high"] < 0 else "No clear gain over"
+    word = "Not tested against" if np.isnan(worst["low"]) else word
+    word = f"{word} {worst['over'].lower()}"
     if worst["low"] > 0:
         word = "Better than " + " and ".join(name.lower() for name in references)
-    else:
-        tested = worst["low"] == worst["low"]
-        word = (
-            "Worse than" if worst["high"] < 0 else "No clear gain over" if tested else "Untested:"
-        )
-        word = f"{word} {worst['over'].lower()}"
     return {
         "task": key[0],
         "model": model,
         "word": word,
         "gains": gains,
-        "unseen": len(unseen),
         "met": "" if len(unseen) == len(table) else " and ".join(met),
         "psnr": psnr[0][key] - psnr[0][key[0], plain] if psnr and plain in table.index else None,
     }

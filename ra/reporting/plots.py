@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -130,10 +130,8 @@ def plane(tables: Mapping[str, pd.DataFrame], measure: str) -> str:
 
 
 def _cross(axes, row, look: tuple[str, str]) -> None:
-    ends = (
-        np.clip([[row[a] - row[f"{a}_low"]], [row[f"{a}_high"] - row[a]]], 0, None) for a in "xy"
-    )
-    across, up = ends
+    arms = [[row[a] - row[f"{a}_low"], row[f"{a}_high"] - row[a]] for a in "yx"]
+    up, across = np.clip(arms, 0, None)[..., None]
     axes.errorbar(row.x, row.y, up, across, look[0], color=look[1], ms=7, elinewidth=0.7)
 
 
@@ -169,47 +167,46 @@ def _plain_axes(axes, task: str) -> None:
 
 
 def write_heat_map(path: Path, table: pd.DataFrame, title: str) -> None:
-    """PNG of a table of percentages as coloured cells with their numbers."""
+    """PNG of a table of percentages as coloured cells with their numbers; a frame where row and
+    column are the same recognizer."""
     longest = max(len(str(name)) for name in table.index)
     width, height = 1.6 + 0.08 * longest + 1.1 * table.shape[1], 1.2 + 0.5 * len(table)
     figure, (axes,) = panels(1, width, height)
     numbers = table.to_numpy(dtype=float)
     middle = (np.nanmin(numbers) + np.nanmax(numbers)) / 2
-    image = _matrix(axes, table, table.index, ".1f", lambda v: v <= middle, {"cmap": "viridis"})
-    axes.tick_params("x", rotation=20)
+    image = axes.imshow(numbers, aspect="auto", cmap="viridis")
+    axes.set_xticks(range(table.shape[1]), table.columns, rotation=20)
+    axes.set_yticks(range(len(table)), table.index)
+    for (row, column), number in np.ndenumerate(numbers):
+        if not np.isnan(number):
+            look: dict[str, Any] = {
+                "color": "white" if number <= middle else "black",
+                "ha": "center",
+            }
+            if table.index[row] == table.columns[column]:
+                look["bbox"] = {"fill": False, "edgecolor": look["color"]}
+            axes.text(column, row, f"{number:.1f}", va="center", **look)
     axes.set_title(title)
     figure.colorbar(image, label="%")
     save(figure, path)
 
 
-def _matrix(axes, table, names, style: str, dark: Callable[[float], bool], look: dict):
-    """Coloured cells with numbers, white on ``dark`` ones; returns the image for a colour bar."""
-    numbers = table.to_numpy(dtype=float)
-    image = axes.imshow(numbers, aspect="auto", **look)
-    axes.set_xticks(range(table.shape[1]), table.columns)
-    axes.set_yticks(range(len(table)), names)
-    for (row, column), number in np.ndenumerate(numbers):
-        if not np.isnan(number):
-            colour = "white" if dark(number) else "black"
-            text = f"{number:{style}}"
-            axes.text(column, row, text, ha="center", va="center", color=colour)
-    return image
-
-
-def write_strip(path: Path, strips: tuple[Tensor, ...]) -> None:
-    """PNG with one column per image and the rows input, output, target, magnified.
+def write_strip(path: Path, strips: Mapping[str, Tensor]) -> None:
+    """PNG with one column per image and the rows of ``strips``, each beside its title, magnified.
 
     Args:
-        strips: (input, output, target) or the first two, each float (n, 3, h, w) in [0, 1]. Pixels
-            are repeated, never smoothed: they are what a recognizer gets.
+        strips: title -> float (n, 3, h, w) in [0, 1]. Pixels are repeated, never smoothed: they are
+            what a recognizer gets.
     """
-    label = 70
-    size = (label + len(strips[0]) * (TILE + MARGIN), len(strips) * (TILE + MARGIN))
+    font = ImageFont.load_default(size=18)
+    label = 2 * MARGIN + max(int(font.getlength(title)) for title in strips)
+    count = len(next(iter(strips.values())))
+    size = (label + count * (TILE + MARGIN), len(strips) * (TILE + MARGIN))
     sheet = Image.new("RGB", size, "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=18)
-    for row, (name, images) in enumerate(zip(("input", "output", "target"), strips, strict=False)):
+    draw = ImageDraw.Draw(sheet)
+    for row, (title, images) in enumerate(strips.items()):
         top = row * (TILE + MARGIN)
-        draw.text((MARGIN, top + TILE // 2), name, fill="black", font=font)
+        draw.text((MARGIN, top + TILE // 2), title, fill="black", font=font)
         for column, image in enumerate(images):
             tile = to_image(image).resize((TILE, TILE), Image.Resampling.NEAREST)
             sheet.paste(tile, (label + column * (TILE + MARGIN), top))

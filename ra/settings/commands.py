@@ -171,6 +171,9 @@ class Evaluate(Command, Task, Models):
     metrics: tuple[str, ...] = setting(METRICS, METRICS_HELP, metavar="NAME")
     measure_settings: dict[str, Any] = sizes_of("measure")
     protocol: Literal["ra", "released"] = setting("ra", PROTOCOL_HELP)
+    plain: Path | None = setting(
+        None, "the plain processor, whose output strip.png shows as well", metavar="FILE"
+    )
     save_dir: Path | None = setting(
         None,
         "for evaluation.csv, images.csv and pictures (default: beside the model)",

@@ -63,6 +63,29 @@ def test_agreement_is_with_the_answer_to_the_clean_image(place):
     assert tidy.value.agreement5 >= tidy.value.agreement and "top1" not in tidy.index
 
 
+def test_the_strip_shows_the_output_of_plain_above_that_of_another_processor(place, tmp_path):
+    model, plain = (place / mode / "processor.safetensors" for mode in ("ra_unsupervised", "plain"))
+    more = ["--data", place / "data", "--recognizers", place / "my_net.yaml", "--device", "cpu"]
+    call("evaluate", "--model-sr", model, "--plain", plain, *more, "--save-dir", tmp_path)
+    ours = Image.open(tmp_path / "strip.png")
+    rows = {
+        name: Image.open(place / f"{name}/w0/strip.png") for name in ("plain", "ra_unsupervised")
+    }
+
+    def last(strip, row):
+        side = 192 + 6
+        box = strip.width - side, row * side, strip.width - 6, row * side + 192
+        return strip.crop(box).tobytes()
+
+    assert [last(ours, row) for row in range(4)] == [
+        last(rows["plain"], 0),
+        last(rows["plain"], 1),
+        last(rows["ra_unsupervised"], 1),
+        last(rows["plain"], 2),
+    ]
+    assert ours.height * 3 == rows["plain"].height * 4
+
+
 def test_any_number_of_workers_gives_the_same_numbers(place):
     for mode in ("plain", "ra_unsupervised"):
         one, two = (place / mode / f"w{n}/evaluation.csv" for n in (0, 1))

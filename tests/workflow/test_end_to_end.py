@@ -217,6 +217,8 @@ def test_snakemakes_report_begins_with_an_overview_in_words(reports):
         assert all(name in said for name in ("2 Tables", "4 Accuracy of each", "5 Pictures"))
 
         def click(name):
+            browser.open(reports[1].as_uri())
+            browser.wait_for_text(name)
             links = "[...document.querySelectorAll('a')]"
             browser.run(f"{links}.find(a => a.innerText.trim() == '{name}').click()")
 

@@ -1,7 +1,9 @@
 rule evaluate:
     input:
         **evaluation_inputs(
-            processor=f"{PROCESSOR}/processor.safetensors", transformer=transformer_of
+            processor=f"{PROCESSOR}/processor.safetensors",
+            transformer=transformer_of,
+            plain=ancient(plain_beside),
         ),
     output:
         **evaluation_outputs(PROCESSOR, told=True),

@@ -60,6 +60,7 @@ def model_flags(wildcards, input):
         {
             "model_sr": input.get("processor", "none"),
             "model_transformer": input.get("transformer") or None,
+            "plain": input.get("plain") or None,
         }
     )
 

@@ -102,6 +102,12 @@ def transformer_of(wildcards):
     ).needs_transformer
 
 
+def plain_beside(wildcards):
+    """The plain processor that strip.png shows beside another one; its changes re-run nothing."""
+    shown = "plain" in CONFIG.objectives and wildcards.objective != "plain"
+    return [f"{plain_processor(wildcards.task, wildcards.seed)}/processor.safetensors"] * shown
+
+
 def evaluation_inputs(**models):
     return dict(
         data=PREPARED,

@@ -10,11 +10,11 @@ rule report:
         data=PREPARED,
         significance=f"{TABLES}/significance.csv",
     output:
-        page=shown(
-            f"{REPORT}/report.html", "page", "1 Overview", {"what": "All on one page"}
-        ),
+        page=shown(f"{REPORT}/report.html", "page", "1 Overview", {"what": "All on one page"}),
         gains=shown(f"{REPORT}/gains.svg", "gains", "1 Overview", {"what": "Gains by recognizer"}),
-        plane=shown(f"{REPORT}/plane.svg", "plane", "1 Overview", {"what": "Quality against accuracy"}),
+        plane=shown(
+            f"{REPORT}/plane.svg", "plane", "1 Overview", {"what": "Quality against accuracy"}
+        ),
     resources:
         **WRITING,
     params:
