@@ -66,7 +66,7 @@ def _scalars(value: Any) -> Any:
         return value
     if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
         return float(value)
-    meant = yaml.safe_load(value) if re.fullmatch(r"[\w.+-]*", value) else value
+    meant = yaml.safe_load(value) if re.fullmatch(r"[\w.+-]+", value) else value
     return meant if meant is None or isinstance(meant, bool | int | float) else value
 
 

@@ -92,6 +92,48 @@ def check_snakemake(words):
     load_config({"data": "x", **given})
 
 
+def configurations() -> list:
+    """(text) of every block of YAML; one that is indented goes on with the block before it."""
+    found = []
+    for page in PAGES:
+        before = ""
+        for number, text in enumerate(blocks(page, "yaml")):
+            before = before + text if text.startswith(" ") else text
+            if "plugins:" not in text:  # below
+                found.append(pytest.param(before, id=f"{page.stem}-{number}"))
+    return found
+
+
+@pytest.mark.parametrize("text", configurations())
+def test_configurations_are_accepted(text, tmp_path, monkeypatch):
+    """As a whole or, where keys are shown alone, in place of those of config.yaml."""
+    monkeypatch.chdir(tmp_path)
+    for name in re.findall(r"[\w/]+\.(?:yaml|pth|safetensors)", text):  # have to be there
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    load_config({**yaml.safe_load((ROOT / "config.yaml").read_text()), **yaml.safe_load(text)})
+
+
+CLI = (ROOT / "docs/cli.md").read_text()
+INLINE = [
+    (page.name, " ".join(text.split()))
+    for page in PAGES
+    for text in re.findall(r"`((?:ra [a-z-]+ -|python tools/)[^`…]+)`", page.read_text())
+]
+
+
+@pytest.mark.parametrize(("page", "line"), INLINE)
+def test_commands_in_sentences_have_the_flags(page, line):
+    """What is not at issue in a sentence may be left out."""
+    words = line.split()
+    if words[0] == "python":
+        assert (ROOT / words[1]).exists()
+    else:
+        (section,) = re.findall(rf"^## ra {words[1]}$(.*?)(?=^## |\Z)", CLI, re.S | re.M)
+        for flag in re.findall(r" (--[a-z][\w-]*)", line):
+            assert re.search(rf"{flag}(?![\w-])", section), f"ra {words[1]} has no {flag}"
+
+
 def test_there_are_commands_to_check():
     """Were no block found, all the tests above would pass."""
     assert len(commands()) > 20

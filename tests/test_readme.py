@@ -1,15 +1,20 @@
 """The README keeps its word: its examples run, its commands are those of the default experiment."""
 
 import re
+import shlex
 import shutil
 import subprocess
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from helpers import ROOT
 from PIL import Image
 
+from ra.cli import main
 from ra.cli.parser import parse
+from ra.data import embedded
 from ra.models.checkpoints import save_model
 from ra.models.processors import build_processor
 
@@ -98,6 +103,25 @@ def test_single_commands_have_the_settings_of_the_default_experiment():
     for key in ("channels", "blocks"):
         assert train.processor_settings[key] == str(config["processor"][key])
     assert train.weight == config["objectives"]["ra"]["lambda"]["sr"]
+
+
+def test_commands_run_one_after_the_other_as_they_are_pasted(tmp_path, monkeypatch):
+    """With a few tiles of three photographs; `make results` trains what `ra process` needs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(embedded, "PHOTOGRAPHS", embedded.PHOTOGRAPHS[:3])
+    monkeypatch.setattr(embedded, "CAPS", dict.fromkeys(embedded.CAPS, 6))
+    trained = build_processor("SRResNet", scale=4, channels=4, blocks=1)
+    save_model(tmp_path / MODEL, trained, {"kind": "processor", "task": "sr"})
+    for photo in (tmp_path / "photo.jpg", tmp_path / "photos/in/one.png"):
+        photo.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), "teal").save(photo)
+    lines = [x for x in README.replace("\\\n", " ").splitlines() if x.startswith("ra ")]
+    assert len(lines) == 6
+    for line in lines:
+        assert main(shlex.split(line)[1:]) == 0, line
+    table = pd.read_csv("out/tables/sr.csv", index_col=0)
+    assert "RA Processing" in table.index and table.notna().all(axis=None)
+    assert {path.name for path in Path("restored").rglob("*.*g")} == {"photo.png", "one.png"}
 
 
 def test_tables_have_every_row_of_the_paper():
