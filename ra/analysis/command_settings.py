@@ -1,7 +1,5 @@
 """The settings of the commands behind `snakemake analysis` and `snakemake bench`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 

@@ -1,8 +1,6 @@
 """Beyond the paper: ensembles, other objectives, a second processor, recognizers that learn the
 processed images."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

@@ -1,8 +1,6 @@
 """Transfer between kinds of recognizers: processors trained through a classifier, a detector, a
 segmenter or several, each evaluated by every kind on the same images."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

@@ -1,8 +1,6 @@
 """The trade between recognition and image quality: a sweep of lambda (method.md, "Further
 experiments", 6)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

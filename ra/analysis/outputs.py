@@ -1,7 +1,5 @@
 """Outputs of stored processors on validation images, which several analyses look at."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Accuracy, image quality and the difference to a baseline, from stored answers to each image."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

@@ -7,8 +7,6 @@ A prepared data set is a directory with, for each split,
 and ``dataset.json``: classes, sizes, digest. Jobs memory-map SPLIT.bin, so they share its pages.
 """
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json

@@ -5,8 +5,6 @@ No pixel reaches two splits: pieces and backgrounds are cut inside the blocks of
 ``ra.data.embedded``, each of which belongs to one split.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Batches of clean crops and their degraded inputs, from a prepared data set or a plain folder."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +38,7 @@ class Batch(NamedTuple):
     mask: Tensor | None = None
     objects: list[dict[str, Tensor]] | None = None
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> "Batch":
         """The batch on ``device``, all images float in [0, 1]; they are copied as bytes."""
         moved: dict[str, Any] = {
             name: part.to(device, non_blocking=True)

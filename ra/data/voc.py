@@ -6,8 +6,6 @@ image of class numbers, 0 is background, 255 is void. Names of classes stand in 
 line each, or are VOC's own. Source: Everingham et al., The PASCAL VOC Development Kit.
 """
 
-from __future__ import annotations
-
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -6,8 +6,6 @@ Sources: the VOC development kit (VOCevaldet.m, area under the curve as since 20
 (pycocotools).
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 from collections.abc import Iterator, Sequence

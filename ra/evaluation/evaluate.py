@@ -1,7 +1,5 @@
 """Evaluation of one processor with every recognizer, in one pass over the validation images."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter

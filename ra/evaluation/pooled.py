@@ -4,8 +4,6 @@ So that they have intervals and paired tests as means have, each image gets a nu
 (``ra.evaluation.statistics.contributions``).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

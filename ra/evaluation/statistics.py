@@ -6,8 +6,6 @@ Sources: Wilson, JASA 1927; McNemar, Psychometrika 1947 (exact, binomial form); 
 functions that need it, because it costs a job most of a second.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import sqrt
 

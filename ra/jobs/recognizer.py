@@ -1,7 +1,5 @@
 """`ra train-recognizer` and `ra fetch-weights`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

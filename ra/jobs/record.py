@@ -1,7 +1,5 @@
 """The MLflow run of a job: which of its settings are parameters and which are tags."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from typing import Any

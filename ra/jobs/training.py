@@ -1,7 +1,5 @@
 """One training job, whatever is trained: folder, device, processes, MLflow run, files."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable

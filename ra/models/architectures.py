@@ -1,7 +1,5 @@
 """Recognizers of every kind by the name of their architecture."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from ra.models import classifiers

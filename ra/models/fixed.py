@@ -1,7 +1,5 @@
 """Fixed recognizers for the classes of a data set: by name, by file, or several as one."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

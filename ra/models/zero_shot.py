@@ -4,8 +4,6 @@ Source: Radford et al., ICML 2021, section 3.1; several templates as in its sect
 package open_clip builds the model and is needed for the export only.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Sequence

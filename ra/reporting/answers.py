@@ -1,7 +1,5 @@
 """Picture of what recognizers answer: boxes and regions over the images."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

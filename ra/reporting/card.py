@@ -1,7 +1,5 @@
 """The model card of a processor: README.md beside its weights, in the form that model hubs show."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

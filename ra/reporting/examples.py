@@ -2,8 +2,6 @@
 and loses. They are made again by the stored processors; what is right is read from images.csv.
 """
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Iterable, Mapping

@@ -4,8 +4,6 @@ An unknown name stands for itself. Registries are imported in the functions, bec
 torch with them.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterable
 from functools import cache

@@ -3,8 +3,6 @@
 Everything on the page comes from files of the experiment and is embedded in the page.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path

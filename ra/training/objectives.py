@@ -4,8 +4,6 @@ An objective holds the networks it trains (``modules``) and the fixed recognizer
 batch into losses. Every loss is a mean over the batch; the image loss is the MSE everywhere.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
