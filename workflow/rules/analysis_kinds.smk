@@ -40,7 +40,9 @@ if KINDS:
         output:
             table=f"{ANALYSES}/kinds.csv",
             markdown=f"{ANALYSES}/kinds.md",
-            plot=shown(f"{ANALYSES}/kinds.png", "kinds", "Transfer"),
+            plot=shown(
+                f"{ANALYSES}/kinds.png", "kinds", "6 Analyses", {"what": "Kinds of recognizers"}
+            ),
         localrule: True
         resources:
             **WRITING,
