@@ -21,6 +21,11 @@ import ra.data.prepare as cache
 ROOT = Path(__file__).parents[1]
 IMPORTED = ["snakemake.cli", "torch", "ra.config", "ra.evaluation.quality", "ra.tracking.run"]
 IMPORTED += ["ra.training.objectives", "ra.data.splits"]
+TINY_CLIP = {  # a model configuration of open_clip
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 16, "layers": 1, "width": 64, "patch_size": 8},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
 
 
 def load_tool(name: str):

@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 import yaml
+from helpers import TINY_CLIP
 
 from ra.cli import main
 from ra.errors import UserError
@@ -13,11 +14,6 @@ from ra.models.recognizers import freeze
 from ra.models.user_recognizer import load_user_recognizer
 from ra.models.zero_shot import read_names
 
-TINY = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 16, "layers": 1, "width": 64, "patch_size": 8},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-}
 TEMPLATES = ["a photo of a {}.", "a drawing of a {}."]
 
 
@@ -26,7 +22,7 @@ def open_clip(tmp_path_factory):
     """The package, with a model that is small enough for a test."""
     package = pytest.importorskip("open_clip")  # of the extra zero-shot, and of requirements.lock
     config = tmp_path_factory.mktemp("configs") / "tiny-clip.json"
-    config.write_text(json.dumps(TINY))
+    config.write_text(json.dumps(TINY_CLIP))
     package.add_model_config(config)
     return package
 
