@@ -155,6 +155,12 @@ def test_analyses_do_without_a_task_that_the_experiment_lacks():
     assert change(tasks={"sr": {}}, analysis={"lambdas": {"tasks": ["dn"]}})
 
 
+def test_words_of_a_black_box_stay_as_they_are():
+    box = {"command": ["my-tool", "--top", "1", "{files}"], "key_prefix": ""}
+    held = change(analysis={"black_box": box}).analysis["black_box"]
+    assert list(map(str, held["command"])) == box["command"] and held["key_prefix"] == ""
+
+
 @pytest.mark.parametrize(
     ("part", "message"),
     [

@@ -145,7 +145,7 @@ class BlackBoxAnalysis(BlackBoxService):
         "where neither command nor url is given, the recognizer behind the black box; null is the "
         "last evaluation recognizer that trains no processor",
     )
-    command: tuple[str | float, ...] | None = setting(
+    command: tuple[str | Int | Float, ...] | None = setting(
         None,
         "program and arguments; {files} stands for PNG files, for each of which it prints a label; "
         "or {file} for one, of which all that it prints is the answer",
