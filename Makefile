@@ -21,7 +21,7 @@ test: .venv/.installed .venv/.browser  ## format, lint, types and all tests
 fast: .venv/.installed  ## the tests that start no workflow, while you work
 	$(BIN)/pytest -m 'not slow'
 
-ui: RUNS := http://127.0.0.1:5000/\#/experiments/1/runs
+ui: RUNS := http://127.0.0.1:5000/\#/experiments/1/runs?workflowType=machine_learning
 ui: .venv/.installed  ## show the recorded runs in a browser, on this machine only
 	-MLFLOW_TRACKING_URI=sqlite:///results/mlflow.db $(BIN)/python -m ra.tracking.deliver
 	@echo "The runs: $(RUNS)"

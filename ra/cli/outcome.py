@@ -18,16 +18,15 @@ def outcome(command: str, said: str | None, written: Iterable[Path]) -> str | No
             its files are looked at.
         written: the files that the command wrote.
     """
-    kept = sorted(filter(Path.exists, written), key=_rank)
+    kept = sorted(filter(Path.exists, written), key=lambda path: (_rank(path), path.name))
     if not kept or (said and " -> " in said):
         return said
     more = f" and {len(kept) - 1} more file{'s'[: len(kept) - 2]}" if len(kept) > 1 else ""
     return f"{said or _found(kept) or command} -> {escaped(kept[0])}{more}"
 
 
-def _rank(path: Path) -> tuple[int, str]:
-    known = path.suffix in SUFFIXES
-    return (SUFFIXES.index(path.suffix) if known else len(SUFFIXES), path.name)
+def _rank(path: Path) -> int:
+    return SUFFIXES.index(path.suffix) if path.suffix in SUFFIXES else len(SUFFIXES)
 
 
 def _found(files: list[Path]) -> str | None:

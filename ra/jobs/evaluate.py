@@ -127,6 +127,7 @@ def _write(
     write_csv(save_dir / "evaluation.csv", tidy)
     rows = tidy[["evaluation_r", "metric", "value"]].itertuples(index=False)
     run.log_metrics({f"{r}/{m}".removeprefix(f"{NO_RECOGNIZER}/"): v for r, m, v in rows})
+    run.log_table(save_dir / "images.csv")
     for name in ("evaluation.csv", "accuracy.png", "strip.png"):
         run.log_artifact(save_dir / name)
     return tidy

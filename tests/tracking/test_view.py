@@ -251,8 +251,12 @@ def test_the_ui_lists_runs_compares_lambdas_and_shows_the_matrix(store, client, 
     trainings = [runs[f"RA sr {weight:g} resnet18 seed0"].info for weight in LAMBDAS]
     experiment = trainings[0].experiment_id
     with mlflow_server(tmp_path, store[0]) as address, chromium() as browser:
-        browser.open(f"{address}/#/experiments/{experiment}/runs")
-        browser.wait_for_text(*(info.run_name for info in trainings))
+        (page,) = re.findall(
+            r"^ui: RUNS := http://[^/]*(.*)", (ROOT / "Makefile").read_text(), re.M
+        )
+        browser.open(address + page.replace("\\", ""))  # that `make ui` opens
+        said = browser.wait_for_text("Model registry", *(info.run_name for info in trainings))
+        assert "Playground" not in said  # it is in the view for prompts and agents
 
         chosen = {"runs": [info.run_id for info in trainings], "experiments": [experiment]}
         query = urllib.parse.urlencode({key: json.dumps(value) for key, value in chosen.items()})

@@ -169,7 +169,7 @@ def test_an_evaluation_is_linked_to_the_training_it_judges(runs):
     assert judged.data.tags["mlflow.parentRunId"] == training.info.run_id
     assert "own/top1" in judged.data.metrics and "psnr" in judged.data.metrics
     stored = {a.path for a in client.list_artifacts(judged.info.run_id)}
-    assert stored == {"evaluation.csv", "images"}
+    assert stored == {"evaluation.csv", "images", "images.json"}
     pictures = {
         a.path.partition("+")[0] for a in client.list_artifacts(judged.info.run_id, "images")
     }
