@@ -19,7 +19,8 @@ from ra.models.checkpoints import save_model
 from ra.models.processors import build_processor
 
 README = (ROOT / "README.md").read_text()
-MODEL = "results/embedded/sr/ra/l0.0005/resnet18/seed0/processor.safetensors"
+EMBEDDED = "results/embedded"
+MODEL = f"{EMBEDDED}/sr/ra/l0.0005/resnet18/seed0/processor.safetensors"
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
 
 
@@ -106,17 +107,21 @@ def test_single_commands_have_the_settings_of_the_default_experiment():
 
 
 def test_commands_run_one_after_the_other_as_they_are_pasted(tmp_path, monkeypatch):
-    """With a few tiles of three photographs; `make results` trains what `ra process` needs."""
+    """With a few tiles of three photographs; `make results` trains what the last two need."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(embedded, "PHOTOGRAPHS", embedded.PHOTOGRAPHS[:3])
     monkeypatch.setattr(embedded, "CAPS", dict.fromkeys(embedded.CAPS, 6))
     trained = build_processor("SRResNet", scale=4, channels=4, blocks=1)
     save_model(tmp_path / MODEL, trained, {"kind": "processor", "task": "sr"})
-    for photo in (tmp_path / "photo.jpg", tmp_path / "photos/in/one.png"):
+    for name in ("photo.jpg", "photos/in/one.png", f"{EMBEDDED}/data/images/val/coffee/120.png"):
+        photo = tmp_path / name
         photo.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8), "teal").save(photo)
+        Image.new("RGB", (40, 40), "teal").save(photo)
+    trained = tmp_path / EMBEDDED / "recognizers/densenet121/recognizer.safetensors"
+    trained.parent.mkdir(parents=True)
+    trained.symlink_to(tmp_path / "out/resnet18/recognizer.safetensors")
     lines = [x for x in README.replace("\\\n", " ").splitlines() if x.startswith("ra ")]
-    assert len(lines) == 6
+    assert len(lines) == 7
     for line in lines:
         assert main(shlex.split(line)[1:]) == 0, line
     table = pd.read_csv("out/tables/sr.csv", index_col=0)
