@@ -6,8 +6,9 @@ import torch
 
 from ra.bench.measure import spread, verdict
 from ra.bench.scene import Options, Work, objective_of, prepared, recognizer_of
+from ra.data.batches import loader, validation_keys
 from ra.data.degradations import build_task
-from ra.data.splits import Crops, ImageSplit, loader, validation_keys
+from ra.data.splits import Crops, ImageSplit
 from ra.evaluation.evaluate import evaluate
 from ra.runtime.devices import autocast, placed
 

@@ -15,9 +15,10 @@ import torch
 from ra.bench.measure import PeakMemory, spread, verdict
 from ra.bench.scene import Options, Work, objective_of, prepared, recognizer_of, training_crops
 from ra.bench.training import complete
+from ra.data.batches import loader, validation_keys
 from ra.data.degradations import build_task
 from ra.data.prepare import prepare
-from ra.data.splits import Crops, ImageSplit, loader, validation_keys
+from ra.data.splits import Crops, ImageSplit
 from ra.evaluation.evaluate import evaluate
 from ra.settings.shared import Schedule
 

@@ -14,10 +14,11 @@ from PIL import Image
 from torch import nn
 
 from ra.bench.measure import CLOCKS, interleaved
+from ra.data.batches import TrainingKeys, loader
 from ra.data.degradations import build_task
 from ra.data.embedded import PHOTOGRAPHS
 from ra.data.prepare import prepare
-from ra.data.splits import Batch, Crops, ImageSplit, TrainingKeys, loader
+from ra.data.splits import Batch, Crops, ImageSplit
 from ra.models.architectures import build_recognizer
 from ra.models.processors import build_processor
 from ra.models.recognizers import freeze

@@ -9,8 +9,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ra.data.batches import loader, validation_keys
 from ra.data.degradations import TASKS, build_task, inputs_of
-from ra.data.splits import Crops, loader, open_split, scaled, validation_keys
+from ra.data.splits import Crops, open_split, scaled
 from ra.errors import UserError
 from ra.evaluation.evaluate import Evaluation, evaluate, summarise
 from ra.evaluation.quality import build_measures

@@ -4,9 +4,10 @@ from typing import Any
 
 import torch
 
+from ra.data.batches import loader, validation_keys
 from ra.data.degradations import build_task
 from ra.data.folders import check_same_classes
-from ra.data.splits import Crops, loader, open_split, validation_keys
+from ra.data.splits import Crops, open_split
 from ra.evaluation.evaluate import HITS, evaluate, summarise
 from ra.evaluation.quality import MEASURES, build_measures
 from ra.evaluation.statistics import POOLED

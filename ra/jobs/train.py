@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from ra.data.batches import validation_keys
 from ra.data.degradations import TASKS, build_task, inputs_of
-from ra.data.splits import Crops, open_split, scaled, validation_keys
+from ra.data.splits import Crops, open_split, scaled
 from ra.errors import UserError
 from ra.jobs.evaluate import evaluate_processor
 from ra.jobs.record import run_name

@@ -39,7 +39,7 @@ class Team:
     def check(self, images: int, batch_size: int) -> None:
         """UserError where some global batch would leave a member without an image."""
         last = images % batch_size
-        # One image left over joins the batch before it (ra.data.splits.TrainingKeys).
+        # One image left over joins the batch before it (ra.data.batches.TrainingKeys).
         smallest = min(images, last if last > 1 else batch_size)
         if smallest < self.world:
             raise UserError(

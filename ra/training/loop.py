@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from ra.data.batches import TrainingKeys, loader
 from ra.data.prefetch import ahead
-from ra.data.splits import Crops, TrainingKeys, loader
+from ra.data.splits import Crops
 from ra.errors import UserError
 from ra.progress import Progress
 from ra.runtime.devices import placed

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ra.data.splits import Batch, Crops, loader, validation_keys
+from ra.data.batches import loader, validation_keys
+from ra.data.splits import Batch, Crops
 from ra.errors import UserError
 from ra.models.recognizers import Recognizer
 from ra.progress import Progress

@@ -10,8 +10,9 @@ from ra.bench.released import ReleasedImages, evaluate_released, train_released
 from ra.bench.scene import Options, Work, objective_of, prepared, recognizer_of, training_crops
 from ra.bench.steps import folded
 from ra.bench.training import bare, complete
+from ra.data.batches import TrainingKeys, loader, validation_keys
 from ra.data.degradations import build_task
-from ra.data.splits import Crops, ImageSplit, TrainingKeys, loader, validation_keys
+from ra.data.splits import Crops, ImageSplit
 from ra.evaluation.evaluate import evaluate
 from ra.settings.shared import Schedule
 

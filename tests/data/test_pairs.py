@@ -7,9 +7,10 @@ import pytest
 from helpers import digest, interrupted, write_pairs
 from PIL import Image
 
+from ra.data.batches import TrainingKeys, validation_keys
 from ra.data.degradations import build_task
 from ra.data.prepare import prepare
-from ra.data.splits import Crops, TrainingKeys, open_split, scaled, validation_keys
+from ra.data.splits import Crops, open_split, scaled
 from ra.errors import UserError
 
 OPTIONS = {"name": "tiny", "resize": None, "crop": 16}

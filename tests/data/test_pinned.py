@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from ra.data.batches import TrainingKeys, epoch_order
 from ra.data.degradations import PAPER_TASKS, VALIDATION, build_task, random_generator
-from ra.data.splits import Crops, TrainingKeys, epoch_order, open_split
+from ra.data.splits import Crops, open_split
 
 # (seed, epoch, index), stream: two uniform numbers, then two normal ones of 32 bits.
 RANDOM = [

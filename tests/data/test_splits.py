@@ -12,10 +12,11 @@ from helpers import write_images
 from PIL import Image
 from torchvision.transforms import v2
 
+from ra.data.batches import TrainingKeys, loader, validation_keys
 from ra.data.degradations import build_task
 from ra.data.images import read_image
 from ra.data.prepare import COLUMNS, prepare
-from ra.data.splits import Crops, TrainingKeys, loader, open_split, validation_keys
+from ra.data.splits import Crops, open_split
 
 CPU = torch.device("cpu")
 

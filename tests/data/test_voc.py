@@ -5,11 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
+from ra.data.batches import validation_keys
 from ra.data.degradations import VALIDATION, build_task
 from ra.data.embedded import BLOCK, COLOURS, blocks
 from ra.data.prepare import prepare
 from ra.data.scenes import OBJECTS, compose
-from ra.data.splits import Crops, open_split, validation_keys
+from ra.data.splits import Crops, open_split
 from ra.data.voc import CLASSES, VOID, read_annotation
 from ra.errors import UserError
 

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from ra.cli import main
+from ra.data.batches import validation_keys
 from ra.data.degradations import build_task
 from ra.data.prepare import prepare
 from ra.data.scenes import OBJECTS, compose
-from ra.data.splits import Crops, open_split, validation_keys
+from ra.data.splits import Crops, open_split
 from ra.errors import UserError
 from ra.models.architectures import build_recognizer
 from ra.models.checkpoints import load_recognizer, read_header, save_model

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from helpers import write_images
 
+from ra.data.batches import TrainingKeys
 from ra.data.degradations import build_task
 from ra.data.prepare import prepare
-from ra.data.splits import Batch, Crops, TrainingKeys, open_split
+from ra.data.splits import Batch, Crops, open_split
 from ra.errors import UserError
 from ra.models.architectures import build_recognizer
 from ra.models.processors import build_processor
