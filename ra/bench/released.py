@@ -33,10 +33,10 @@ from ra.bench.scene import (
 )
 from ra.bench.training import complete
 from ra.data.batches import TrainingKeys, loader, validation_keys
+from ra.data.dataset import read_info
 from ra.data.degradations import VALIDATION, Key, build_task, random_generator
 from ra.data.folders import find_classes, find_images
 from ra.data.images import resized
-from ra.data.prepare import read_info
 from ra.data.splits import Batch, Crops, ImageSplit
 from ra.evaluation.evaluate import evaluate
 from ra.settings.shared import PAPER_RECOGNIZERS, Schedule

@@ -12,11 +12,11 @@ from pyarrow import csv
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ra.data.dataset import DatasetInfo, check_sizes, read_info
 from ra.data.degradations import VALIDATION, Key, inputs_of, random_generator
 from ra.data.folders import NOT_UTF8, find_classes, find_images, is_utf8
 from ra.data.images import BadImage
 from ra.data.pairs import Pair, find_scale, find_twins, read_pair, twin_of
-from ra.data.prepare import DatasetInfo, check_sizes, read_info
 from ra.data.voc import truth_of
 from ra.errors import UserError
 from ra.files import escaped

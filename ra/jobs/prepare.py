@@ -4,8 +4,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from ra.data.dataset import DatasetInfo
 from ra.data.images import resized
-from ra.data.prepare import DatasetInfo, prepare
+from ra.data.prepare import prepare
 from ra.data.splits import ImageSplit
 from ra.settings.commands import Prepare
 

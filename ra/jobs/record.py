@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ra.data.prepare import DatasetInfo
+from ra.data.dataset import DatasetInfo
 from ra.registry import NO_RECOGNIZER
 from ra.reporting.names import UNTRAINED, p_model_title, recognizer_title, task_title
 from ra.runtime.distributed import is_leader

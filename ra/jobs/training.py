@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ra.data.prepare import DatasetInfo
+from ra.data.dataset import DatasetInfo
 from ra.files import alone, write_csv, write_json
 from ra.jobs.record import log_dataset, start_run
 from ra.models.checkpoints import save_model

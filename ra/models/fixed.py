@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from ra.data.prepare import DatasetInfo
+from ra.data.dataset import DatasetInfo
 from ra.errors import UserError
 from ra.models.architectures import build_recognizer
 from ra.models.checkpoints import load_recognizer, read_header

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from ra.data.prepare import DatasetInfo
+from ra.data.dataset import DatasetInfo
 from ra.registry import NO_RECOGNIZER
 from ra.reporting.names import measure_title, p_model_title, recognizer_title, task_title
 from ra.reporting.tables import with_interval

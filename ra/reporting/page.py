@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from ra import __version__
-from ra.data.prepare import read_info
+from ra.data.dataset import read_info
 from ra.evaluation.statistics import LEVEL
 from ra.files import write_text
 from ra.models.checkpoints import read_header

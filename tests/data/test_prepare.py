@@ -9,7 +9,8 @@ from helpers import digest, interrupted, write_images
 from PIL import Image
 
 import ra.data.prepare as cache
-from ra.data.prepare import prepare, read_info
+from ra.data.dataset import read_info
+from ra.data.prepare import prepare
 from ra.data.splits import open_split
 from ra.errors import UserError
 

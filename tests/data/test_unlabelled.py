@@ -5,8 +5,9 @@ import shutil
 import pytest
 from helpers import digest, interrupted, write_images, write_photographs
 
+from ra.data.dataset import read_info
 from ra.data.folders import find_classes, find_images
-from ra.data.prepare import prepare, read_info
+from ra.data.prepare import prepare
 from ra.data.splits import open_split
 from ra.errors import UserError
 

@@ -17,7 +17,7 @@ from ra.analysis.black_box.sheet import write_sheet
 from ra.analysis.command_settings import BlackBox
 from ra.analysis.outputs import draw_images, outputs, shared_task
 from ra.analysis.scores import shown
-from ra.data.prepare import require_labels
+from ra.data.dataset import require_labels
 from ra.data.splits import open_split
 from ra.errors import UserError
 from ra.evaluation.statistics import accuracy, compare, mean, over_seeds

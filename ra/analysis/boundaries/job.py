@@ -8,7 +8,7 @@ from ra.analysis.boundaries.planes import write_planes
 from ra.analysis.boundaries.survey import similarities, survey_recognizers
 from ra.analysis.command_settings import Boundaries
 from ra.analysis.outputs import draw_images, outputs, shared_task
-from ra.data.prepare import require_labels
+from ra.data.dataset import require_labels
 from ra.data.splits import open_split
 from ra.errors import UserError
 from ra.files import write_csv

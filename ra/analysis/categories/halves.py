@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ra.analysis.command_settings import SplitClasses
+from ra.data.dataset import DatasetInfo, read_info
 from ra.data.folders import SPLITS
-from ra.data.prepare import COLUMNS, DatasetInfo, read_info, write_row
+from ra.data.prepare import COLUMNS, write_row
 from ra.errors import UserError
 from ra.files import atomic, escaped, write_json
 from ra.progress import say

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ra.analysis.command_settings import PrepareCorruption
+from ra.data.dataset import read_info
 from ra.data.images import find_files, is_listed
-from ra.data.prepare import prepare, read_info
+from ra.data.prepare import prepare
 from ra.errors import UserError, unknown
 
 

@@ -11,7 +11,8 @@ from ra.analysis.categories.halves import split_classes
 from ra.analysis.categories.table import write_categories
 from ra.analysis.command_settings import Categories, SplitClasses
 from ra.cli import main
-from ra.data.prepare import prepare, read_info
+from ra.data.dataset import read_info
+from ra.data.prepare import prepare
 from ra.data.splits import open_split
 from ra.errors import UserError
 
