@@ -7,7 +7,7 @@ batch into losses. Every loss is a mean over the batch; the image loss is the MS
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -222,10 +222,9 @@ class Perceptual(RecognitionAware):
     title = "Perceptual Loss"
 
     def recognition(self, output: Tensor, batch: Batch) -> Tensor:
-        with_features: Any = self.recognizer.with_features
         with torch.no_grad():
-            wanted = with_features(batch.target)[1]
-        logits, features = with_features(output)
+            wanted = self.recognizer.with_features(batch.target)[1]
+        logits, features = self.recognizer.with_features(output)
         distance = (features - wanted).square().mean(dim=1)
         entropy = F.cross_entropy(logits, batch.label)
         per_image = [
@@ -261,11 +260,10 @@ class TrainedTogether(Objective):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         output = self.modules["processor"](batch.input)
-        with_features: Any = self.recognizer.with_features
         with torch.no_grad():
-            wanted = with_features(batch.target)[1]
+            wanted = self.recognizer.with_features(batch.target)[1]
         image = F.mse_loss(output, batch.target)
-        features = F.l1_loss(with_features(output)[1], wanted)
+        features = F.l1_loss(self.recognizer.with_features(output)[1], wanted)
         return {"total": image + self.weight * features, "image": image, "features": features}
 
     def classification(self, batch: Batch) -> dict[str, Tensor]:
