@@ -57,7 +57,8 @@ def run(part: str) -> None:
     assert chosen, f"no command of the page holds {part}"
     for line in chosen:
         words = shlex.split(line)[1:]
-        assert main([*words, *SMALL[words[0]].split()]) == 0, line
+        small = "--crop 64 --scenes 8 6" if words[2] == "scenes" else SMALL[words[0]]
+        assert main([*words, *small.split()]) == 0, line
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def walked(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setenv("PATH", f"{place / 'bin'}:/usr/bin:/bin")
-        for part in ("prepare", "resnet18", "cats", "plain"):
+        for part in ("prepare", "resnet18", "cats", "plain", "out/scenes "):
             run(part)
         yield place
 
@@ -120,6 +121,15 @@ def test_a_program_that_prints_text(walked):
     table = pd.read_csv(walked / "out/ocr/agreement.csv")
     assert set(table.against) == {"clean"} and set(table.measure) == {"agreement", "cer"}
     assert (table.value >= 0).all() and table.low.notna().all()
+
+
+def test_detectors_and_segmenters(walked):
+    header = read_header(walked / "out/through_detector/processor.safetensors")
+    assert (header["dataset"], header["recognizer"]) == ("scenes", "tiny_detector")
+    table = pd.read_csv(walked / "out/through_both/evaluation.csv")
+    found = set(zip(table.evaluation_r, table.metric, strict=True))
+    assert {("tiny_detector", "map50"), ("tiny_segmenter", "miou")} <= found
+    assert set(table.training_r) == {"tiny_detector+tiny_segmenter"}
 
 
 def test_the_configurations_of_the_page_are_those_of_an_experiment():
