@@ -37,10 +37,13 @@ def _found(files: list[Path]) -> str | None:
     if "training.csv" in named:
         from ra.jobs.record import run_name
         from ra.models.checkpoints import read_header
+        from ra.reporting.names import HEADLINES
 
         stored = read_header(files[0])
-        if "clean_top1" in stored:
-            return f"{stored['arch']}: {stored['clean_top1']:.1f} % of clean images"
+        for metric, title in HEADLINES.items():
+            if f"clean_{metric}" in stored:
+                clean = stored[f"clean_{metric}"]
+                return f"{stored['arch']}: {title} {clean:.1f} % of clean images"
         if "objective" in stored:
             keys = ("task", "objective", "lambda", "recognizer", "seed")
             return run_name(*(stored[key] for key in keys)) + _losses(named["training.csv"])
