@@ -76,7 +76,7 @@ def write_report(
     text = environment.from_string(template).render(
         dataset=", ".join(map(str, tidy.dataset.unique())),
         about=EMBEDDED if info and info.name.startswith("embedded") else "",
-        classes=len(info.classes) if info else 0,
+        classes=len(info.classes) if info and measure == "top-1" else 0,
         images=int(tidy.n.max()),
         seeds=seeds,
         version=__version__,
