@@ -1,7 +1,5 @@
 """Gains over plain processing and over none: with their tests, and as a verdict on each task."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
