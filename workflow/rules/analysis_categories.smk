@@ -38,7 +38,9 @@ use rule train_recognizer as train_half_recognizer with:
 use rule train as train_half with:
     input:
         data=HALF_DATA,
-        recognizer=lambda wildcards: HALF_RECOGNIZERS[: len(training_names(wildcards))],
+        recognizer=lambda wildcards: [f"{HALF_RECOGNIZER}/recognizer.safetensors"][
+            : len(training_names(wildcards))
+        ],
         weights=FIRST_WEIGHTS,
         plugins=PLUGIN_FILES,
     output:

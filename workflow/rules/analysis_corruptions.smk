@@ -7,7 +7,7 @@ rule prepare_corruption:
     input:
         like=PREPARED,
     output:
-        f"{CORRUPTED}/data/dataset.json",
+        CORRUPTED_DATA,
     resources:
         **READING,
         workers=CONFIG.runtime["workers"],
@@ -31,8 +31,10 @@ rule prepare_corruption:
 
 use rule evaluate as evaluate_corruption with:
     input:
-        **corrupted_inputs(
-            processor=f"{PROCESSOR}/processor.safetensors", transformer=transformer_of
+        **evaluation_inputs(
+            CORRUPTED_DATA,
+            processor=f"{PROCESSOR}/processor.safetensors",
+            transformer=transformer_of,
         ),
     output:
         **evaluation_outputs(f"{CORRUPTED}/{BELOW}"),
@@ -40,7 +42,7 @@ use rule evaluate as evaluate_corruption with:
 
 use rule evaluate as evaluate_corruption_unprocessed with:
     input:
-        **corrupted_inputs(),
+        **evaluation_inputs(CORRUPTED_DATA),
     output:
         **evaluation_outputs(f"{CORRUPTED}/{{task}}/no_processing"),
 

@@ -6,7 +6,6 @@ CATEGORIES = f"{DATASET}/categories"
 HALF = f"{CATEGORIES}/{{half}}"
 HALF_DATA = f"{HALF}/data/dataset.json"
 HALF_RECOGNIZER = f"{HALF}/recognizers/{{arch}}"
-HALF_RECOGNIZERS = [f"{HALF_RECOGNIZER}/recognizer.safetensors"]
 HALF_PROCESSOR = f"{HALF}/{BELOW}"
 HALF_EVALUATED = f"{HALF_PROCESSOR}/on_{{other}}"
 # Trained here, which a user's own recognizer (a finished program or weights) cannot be.
@@ -21,6 +20,7 @@ try:  # an unknown corruption is told before any job runs
 except UserError as error:
     raise WorkflowError(f"config key analysis.corruptions: {error}")
 CORRUPTED = f"{DATASET}/corruptions/{{corruption}}"
+CORRUPTED_DATA = f"{CORRUPTED}/data/dataset.json"
 EXTRAS = CONFIG.analysis["extras"]
 OTHER_PROCESSOR = f"{DATASET}/architectures/{{p_arch}}/{BELOW}"
 PLAIN = f"{DATASET}/{{task}}/plain/l0/{NO_RECOGNIZER}/seed{{seed}}"
@@ -31,10 +31,6 @@ FINE_TUNED_RS = [r for r in CONFIG.evaluate_recognizers if r not in CONFIG.own_r
 BOX = CONFIG.analysis["black_box"]
 OWN_BOX = BOX["command"] or BOX["url"]
 COMPARABLE = {"plain", "ra"} <= set(CONFIG.objectives)
-
-
-def corrupted_inputs(**models):
-    return {**evaluation_inputs(**models), "data": f"{CORRUPTED}/data/dataset.json"}
 
 
 def corrupted_evaluations(wildcards):

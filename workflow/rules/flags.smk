@@ -87,11 +87,9 @@ ARITHMETIC = flags(chosen(CONFIG.runtime, "threads", "precision"))
 THREADS = flags(chosen(CONFIG.runtime, "threads"))
 EVALUATING = machine("workers", "device", "jobs_per_gpu")
 ANALYSING = machine("device", "jobs_per_gpu")
-ABOUT_TRAINING = ["workers", "device", "jobs_per_gpu", "checkpoint_seconds", "step"]
-TRAINING = machine(*ABOUT_TRAINING)
 # Several GPUs: one process each. `--` keeps torchrun from taking flags of `ra` for its own.
 TEAM = CONFIG.runtime["gpus"]
 TEAM_TRAINING = {
-    **machine(*ABOUT_TRAINING, gpus=TEAM),
+    **machine("workers", "device", "jobs_per_gpu", "checkpoint_seconds", "step", gpus=TEAM),
     "ra": f"torchrun --standalone --nproc-per-node {TEAM} -m -- ra" if TEAM > 1 else "ra",
 }

@@ -97,9 +97,8 @@ def trained(place, *more):
 
 def transformer_of(wildcards):
     """The transformer that was trained with a processor."""
-    return [f"{PROCESSOR}/transformer.safetensors"] * OBJECTIVES.get(
-        wildcards.objective
-    ).needs_transformer
+    exists = OBJECTIVES.get(wildcards.objective).needs_transformer
+    return [f"{PROCESSOR}/transformer.safetensors"] * exists
 
 
 def plain_beside(wildcards):
@@ -108,9 +107,9 @@ def plain_beside(wildcards):
     return [f"{plain_processor(wildcards.task, wildcards.seed)}/processor.safetensors"] * shown
 
 
-def evaluation_inputs(**models):
+def evaluation_inputs(data=PREPARED, **models):
     return dict(
-        data=PREPARED,
+        data=data,
         recognizers=[recognizer_file(arch) for arch in CONFIG.evaluate_recognizers],
         plugins=PLUGIN_FILES,
         files=user_files(CONFIG.evaluate_recognizers),
