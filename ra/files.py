@@ -34,26 +34,23 @@ def atomic(path: Path | str) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.ra-{os.getpid()}-{HOST}{path.suffix}")
     _clear(path.parent)
     try:
-        yield temporary
-        with open(temporary, "rb+") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-        WRITTEN[path] = None
-    except OSError as error:
-        if error.filename is None or os.fspath(error.filename) == os.fspath(temporary):
-            error.filename = os.fspath(path)
-        raise
+        with named(path, temporary):
+            yield temporary
+            with open(temporary, "rb+") as handle:
+                os.fsync(handle.fileno())
+            os.replace(temporary, path)
+            WRITTEN[path] = None
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def named(path: Path) -> Iterator[None]:
-    """An OSError that names no file, as one of a write does, names ``path``."""
+def named(path: Path, instead: Path | None = None) -> Iterator[None]:
+    """An OSError that names no file, as one of a write does, or ``instead``, names ``path``."""
     try:
         yield
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None or os.fspath(error.filename) == str(instead):
             error.filename = os.fspath(path)
         raise
 

@@ -172,7 +172,5 @@ def _eight_bits(grey: np.ndarray, full_range: bool) -> np.ndarray:
 
 def resized(size: tuple[int, int], shorter: int) -> tuple[int, int]:
     """(width, height) after the shorter side becomes ``shorter``; the longer one truncates."""
-    width, height = size
-    if width <= height:
-        return shorter, int(shorter * height / width)
-    return int(shorter * width / height), shorter
+    width, height = (int(shorter * side / min(size)) for side in size)
+    return width, height

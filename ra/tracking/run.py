@@ -16,6 +16,7 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -173,19 +174,11 @@ def _start_deliverer(spool: Path, uri: str) -> subprocess.Popen | None:
     environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(path)
     try:
-        with open(
-            spool / "log", "a", opener=lambda name, flags: os.open(name, flags, 0o600)
-        ) as log:
-            # A session of its own: a Ctrl-C or a kill of the job leaves it to finish.
+        with open(spool / "log", "a", opener=partial(os.open, mode=0o600)) as log:
             command = [sys.executable, "-P", "-m", "ra.tracking.deliver", "follow"]
-            return subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            streams: Any = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+            # A session of its own: a Ctrl-C or a kill of the job leaves it to finish.
+            return subprocess.Popen(command, env=environment, start_new_session=True, **streams)
     except OSError:
         return None
 
