@@ -8,7 +8,7 @@ import torch
 
 from ra.data.dataset import DatasetInfo
 from ra.registry import NO_RECOGNIZER
-from ra.reporting.names import UNTRAINED, p_model_title, recognizer_title, task_title
+from ra.reporting.names import NO_TASK, UNTRAINED, p_model_title, recognizer_title, task_title
 from ra.runtime.distributed import is_leader
 from ra.tracking import run as tracking
 
@@ -41,14 +41,16 @@ def start_run(kind: str, settings: Mapping[str, Any], where: torch.device, **mor
 
 def _about(kind: str, settings: Mapping[str, Any]) -> str:
     """The description of a run, for people."""
-    what = "Evaluation" if kind == "evaluate" else "Training"
     if "task" not in settings:
-        return f"{what} of {recognizer_title(settings['arch'])} on {settings['dataset']}"
-    text = f"{what}: {task_title(settings['task'])}, {p_model_title(settings['objective'])}"
-    if settings["recognizer"] != NO_RECOGNIZER:
-        trained = recognizer_title(settings["recognizer"])
-        text += f", lambda {settings['lambda']:g}, training recognizer {trained}"
-    return f"{text}, data {settings['dataset']}, seed {settings['seed']}"
+        return f"Training of {recognizer_title(settings['arch'])} on {settings['dataset']}"
+    task, trained = settings["task"], settings["recognizer"]
+    parts = [] if task == NO_TASK else [task_title(task)]
+    parts.append(p_model_title(settings["objective"]))
+    if trained != NO_RECOGNIZER:
+        parts.append(f"lambda {settings['lambda']:g}")
+        parts.append(f"training recognizer {recognizer_title(trained)}")
+    parts += [f"data {settings['dataset']}", f"seed {settings['seed']}"]
+    return f"{'Evaluation' if kind == 'evaluate' else 'Training'}: {', '.join(parts)}"
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,6 +78,7 @@ def run_name(task: str, objective: str, weight: float, arch: str, seed: int) -> 
     Lambda and training recognizer are left out where there is none.
     """
     title = p_model_title(objective)
-    words = [title if objective in UNTRAINED else title.removesuffix(" Processing"), task]
+    words = [title if objective in UNTRAINED else title.removesuffix(" Processing")]
+    words += [task] if task != NO_TASK else []
     words += [f"{weight:g}", arch] if arch != NO_RECOGNIZER else []
     return " ".join([*words, f"seed{seed}"])

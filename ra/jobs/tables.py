@@ -39,7 +39,10 @@ def _record(o: Table) -> None:
     scores = fair.groupby(["place", *IDENTITY], as_index=False).value.mean()
     plain = scores[scores.p_model == PLAIN].set_index(["task", "seed"]).value
     psnr = rows[rows.metric == "psnr"].set_index("place").value
-    with start_run("tables", "table", {"evaluations": len(o.evaluations)}) as run:
+    about = {
+        "mlflow.note.content": "The processors of these tables, by recognizers that trained none"
+    }
+    with start_run("tables", "table", {"evaluations": len(o.evaluations)}, about) as run:
         for row in scores.to_dict("records"):
             found, same = {"unseen_accuracy": row["value"]}, (row["task"], row["seed"])
             found |= {"gain_over_plain": row["value"] - plain[same]} if same in plain else {}

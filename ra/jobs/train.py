@@ -21,7 +21,6 @@ from ra.models.fixed import thaw, training_recognizer
 from ra.models.processors import build_processor
 from ra.models.released import import_checkpoint
 from ra.models.restorers import start_processor
-from ra.progress import say
 from ra.registry import NO_RECOGNIZER
 from ra.reporting.names import CLEAN, p_model_title
 from ra.reporting.plots import write_strip
@@ -88,6 +87,7 @@ def train_processor(o: Train) -> None:
         rows = _sample(networks["processor"], crops, where)
         titles = ("Input", p_model_title(objective), p_model_title(CLEAN))
         write_strip(o.save_dir / "sample.png", dict(zip(titles, rows, strict=True)))
+        run.log_artifact(o.save_dir / "sample.png")
         # What a recognizer's own file has to say.
         return (
             {"arch": o.arch, "classes": list(split.info.classes)} if kind.trains_recognizer else {}
@@ -152,6 +152,4 @@ def import_released(o: ImportCheckpoint) -> None:
         "recognizer": o.arch if used else NO_RECOGNIZER,
         "imported": o.file.name,
     }
-    path = o.save_dir / f"{kind}.safetensors"
-    save_model(path, module, header)
-    say(path)
+    save_model(o.save_dir / f"{kind}.safetensors", module, header)
