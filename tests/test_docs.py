@@ -275,8 +275,7 @@ def test_every_figure_says_how_it_was_made():
     assert shown == kept and len(kept) >= 7
     text = "\n".join(pages.values())
     made = {name for name in kept if re.search(rf"`[^`]*\bdocs/{name}`", text)}
-    # Copies of what the workflow and `ra bench dag` write.
-    assert kept - made == {"strip.png", "timeline.png"}
+    assert kept - made == {*load_tool("paste").FIGURES, "timeline.png"}  # of `ra bench dag`
 
 
 def test_the_site_is_built_without_a_warning(tmp_path):

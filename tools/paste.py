@@ -1,4 +1,4 @@
-"""Pastes the tables of a finished run into README.md and docs/.
+"""Pastes the tables of a finished run into README.md and docs/, and copies its figures.
 
     python tools/paste.py [RESULTS]
 
@@ -16,6 +16,7 @@ import ast
 import hashlib
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -24,6 +25,11 @@ import yaml
 from ra.files import write_text
 
 ROOT = Path(__file__).parents[1]
+# Figures of docs/, and the files of a run that they are copies of.
+FIGURES = {
+    "strip.png": "embedded/sr/ra/l0.0005/resnet18/seed0/strip.png",
+    "lambdas.png": "analysis/lambdas.png",
+}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MARK = re.compile(
     r"<!-- table (?P<name>\w+)(?: (?P<part>\d))?"
@@ -80,8 +86,16 @@ def stale(page: str, stamp: str) -> list[str]:
     ]
 
 
+def copy_figures(results: Path, docs: Path) -> None:
+    """Copy those of FIGURES that ``results`` has."""
+    for name, source in FIGURES.items():
+        if (results / source).exists():
+            shutil.copyfile(results / source, docs / name)
+
+
 def main(results: Path) -> int:
-    """Paste into every page; 1 where a table is missing, else 0."""
+    """Paste into every page, and copy figures; 1 where a table is missing, else 0."""
+    copy_figures(results, ROOT / "docs")
     stamp, failed = digest(), 0
     for page in PAGES:
         text, missing = paste(page.read_text(encoding="utf-8"), results, stamp)

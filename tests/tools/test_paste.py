@@ -68,3 +68,16 @@ def test_the_digest_follows_config_and_pinned_numbers_only(tool, tmp_path):
     assert changed != first
     (tmp_path / "config.yaml").write_text((ROOT / "config.yaml").read_text() + "seeds: [1]\n")
     assert tool.digest(tmp_path) not in (first, changed)
+
+
+def test_figures_of_the_run_are_copied_and_others_stay(tool, tmp_path):
+    results, docs = tmp_path / "results", tmp_path / "docs"
+    for name, source in tool.FIGURES.items():
+        (results / source).parent.mkdir(parents=True, exist_ok=True)
+        (results / source).write_text(f"new {name}")
+    docs.mkdir()
+    (results / tool.FIGURES["lambdas.png"]).unlink()
+    (docs / "lambdas.png").write_text("earlier")
+    tool.copy_figures(results, docs)
+    assert (docs / "strip.png").read_text() == "new strip.png"
+    assert (docs / "lambdas.png").read_text() == "earlier"
