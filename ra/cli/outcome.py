@@ -34,7 +34,7 @@ def _found(files: list[Path]) -> str | None:
     named = {path.name: path for path in files}
     if {"evaluation.csv", "images.csv"} <= named.keys():
         return headline(named["evaluation.csv"])
-    if "training.csv" in named:
+    if "training.csv" in named and files[0].suffix == ".safetensors":  # ra bench has one, too
         from ra.jobs.record import run_name
         from ra.models.checkpoints import read_header
         from ra.reporting.names import HEADLINES

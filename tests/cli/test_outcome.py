@@ -50,6 +50,9 @@ def test_what_is_gone_is_not_named(tmp_path):
     assert outcome("x", None, [tmp_path / "state.pt"]) is None
     assert outcome("x", "42 images", [tmp_path / "state.pt"]) == "42 images"
     assert outcome("x", None, [tmp_path / "a.md", tmp_path / "b"]) == f"x -> {tmp_path / 'a.md'}"
+    write_text(tmp_path / "training.csv", "of ra bench")
+    said = outcome("bench", None, sorted(tmp_path.iterdir()))
+    assert said == f"bench -> {tmp_path / 'training.csv'} and 1 more file"
 
 
 def test_prepare_says_what_became_of_sizes(tmp_path, capsys):
