@@ -9,11 +9,9 @@ import pandas as pd
 import pytest
 import torch
 import torchvision
-import yaml
 from helpers import ROOT, TINY_CLIP, write_images
 
 from ra.cli import main
-from ra.config import load_config
 from ra.models.checkpoints import read_header
 
 PAGE = (ROOT / "docs/recognizers.md").read_text()
@@ -130,12 +128,3 @@ def test_detectors_and_segmenters(walked):
     found = set(zip(table.evaluation_r, table.metric, strict=True))
     assert {("tiny_detector", "map50"), ("tiny_segmenter", "miou")} <= found
     assert set(table.training_r) == {"tiny_detector+tiny_segmenter"}
-
-
-def test_the_configurations_of_the_page_are_those_of_an_experiment():
-    given = [text for language, text in BLOCKS if language == "yaml"]
-    found = [yaml.safe_load(text) for text in given if not text.startswith("arch:")]
-    assert len(found) >= 3
-    default = yaml.safe_load((ROOT / "config.yaml").read_text())
-    for part in found:
-        load_config({**default, **part})
