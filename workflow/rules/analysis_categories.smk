@@ -65,9 +65,7 @@ rule categories:
     output:
         table=f"{ANALYSES}/categories.csv",
         markdown=f"{ANALYSES}/categories.md",
-        plot=shown(
-            f"{ANALYSES}/categories.png", "categories", "6 Analyses", {"what": "Other categories"}
-        ),
+        plot=plot_of("categories", "Other categories"),
     localrule: True
     resources:
         **WRITING,

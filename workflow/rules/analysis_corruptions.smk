@@ -54,12 +54,7 @@ rule corruptions:
         table=f"{ANALYSES}/corruptions/corruptions.csv",
         relative=f"{ANALYSES}/corruptions/mce.csv",
         markdown=f"{ANALYSES}/corruptions/corruptions.md",
-        plot=shown(
-            f"{ANALYSES}/corruptions/corruptions.png",
-            "corruptions",
-            "6 Analyses",
-            {"what": "Corruptions"},
-        ),
+        plot=plot_of("corruptions/corruptions", "Corruptions"),
     localrule: True
     resources:
         **WRITING,

@@ -60,7 +60,7 @@ rule extras:
     output:
         table=f"{ANALYSES}/extras.csv",
         markdown=f"{ANALYSES}/extras.md",
-        plot=shown(f"{ANALYSES}/extras.png", "extras", "6 Analyses", {"what": "Beyond the paper"}),
+        plot=plot_of("extras", "Beyond the paper"),
     localrule: True
     resources:
         **WRITING,

@@ -3,8 +3,9 @@
 KINDS = CONFIG.analysis["kinds"]["config"]
 
 if KINDS:
-    # Presets lie beside the Snakefile, wherever the workflow runs.
-    KINDS = check_file(KINDS if Path(KINDS).is_file() else Path(workflow.basedir, KINDS))
+    # Presets lie beside our Snakefile, wherever the workflow runs and whatever includes it.
+    ours = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
+    KINDS = check_file(KINDS if Path(KINDS).is_file() else ours / KINDS)
     KINDS |= {key: getattr(CONFIG, key) for key in ("seeds", "runtime", "tracking", "plugins")}
     KINDS |= {"data": CONFIG.analysis["kinds"]["data"] or KINDS["data"]}
     KINDS |= {"tasks": {task: CONFIG.tasks[task] for task in analysis_tasks("kinds")}}
@@ -40,9 +41,7 @@ if KINDS:
         output:
             table=f"{ANALYSES}/kinds.csv",
             markdown=f"{ANALYSES}/kinds.md",
-            plot=shown(
-                f"{ANALYSES}/kinds.png", "kinds", "6 Analyses", {"what": "Kinds of recognizers"}
-            ),
+            plot=plot_of("kinds", "Kinds of recognizers"),
         localrule: True
         resources:
             **WRITING,

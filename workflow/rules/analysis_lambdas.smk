@@ -4,7 +4,7 @@ rule lambda_sweep:
     output:
         table=f"{ANALYSES}/lambdas.csv",
         markdown=f"{ANALYSES}/lambdas.md",
-        plot=shown(f"{ANALYSES}/lambdas.png", "lambdas", "6 Analyses", {"what": "Choice of lambda"}),
+        plot=plot_of("lambdas", "Choice of lambda"),
     localrule: True
     resources:
         **WRITING,

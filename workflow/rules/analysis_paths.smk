@@ -33,6 +33,11 @@ OWN_BOX = BOX["command"] or BOX["url"]
 COMPARABLE = {"plain", "ra"} <= set(CONFIG.objectives)
 
 
+def plot_of(name, what):
+    """The plot of an analysis, with its caption and ``what`` in Snakemake's report."""
+    return shown(f"{ANALYSES}/{name}.png", os.path.basename(name), "6 Analyses", {"what": what})
+
+
 def corrupted_evaluations(wildcards):
     """No processing, then every processor of the experiment, on every corruption."""
     folders = [f"{task}/no_processing" for task in analysis_tasks("corruptions")]

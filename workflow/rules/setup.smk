@@ -61,7 +61,8 @@ os.environ.update(
 # Where and how runs are recorded never changes a result, so it travels in the environment,
 # where a change re-runs nothing.
 os.environ.setdefault("RA_DAG_ID", f"{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}")
-os.environ.setdefault("RA_PROGRESS", str(CONFIG.results.absolute() / ".progress"))  # `ra watch`
+PROGRESS = str(CONFIG.results.absolute() / ".progress")  # where `ra watch` looks
+PROGRESS = os.environ.setdefault("RA_PROGRESS", PROGRESS)
 os.environ.update(MLFLOW_EXPERIMENT_NAME=CONFIG.tracking["experiment"])
 if not CONFIG.tracking["enabled"]:
     os.environ.pop("MLFLOW_TRACKING_URI", None)
@@ -93,7 +94,7 @@ onstart:
 
 def note_log(log):
     """Where `ra watch` finds how many jobs are done."""
-    folder = Path(os.environ["RA_PROGRESS"])
+    folder = Path(PROGRESS)
     folder.mkdir(parents=True, exist_ok=True)
     note = folder / f"{socket.gethostname()}-{os.getpid()}.log"
     note.write_text(os.path.abspath(log[0]) if log else "")
