@@ -1,7 +1,5 @@
 """The settings of the analyses: below `analysis` in config.yaml, and of their commands."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, Literal
 

@@ -1,7 +1,5 @@
 """`ra train` and `ra import-checkpoint`."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Each difference to plain processing with its test, from the stored answers to each image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path

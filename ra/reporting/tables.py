@@ -1,7 +1,5 @@
 """Tidy evaluations -> the paper's tables, as CSV, Markdown and LaTeX."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Sequence
 from importlib.resources import files
 from pathlib import Path
