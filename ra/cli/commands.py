@@ -20,10 +20,7 @@ GROUPS: dict[str, dict[str, tuple[type[commands.Command], str]]] = {
         "process": (commands.Process, "ra.jobs.inference:process"),
         "predict": (commands.Predict, "ra.jobs.inference:predict"),
         "export": (commands.Export, "ra.inference.export:export"),
-        "export-zero-shot": (
-            commands.ExportZeroShot,
-            "ra.models.zero_shot:export_zero_shot",
-        ),
+        "export-zero-shot": (commands.ExportZeroShot, "ra.models.zero_shot:export_zero_shot"),
         "watch": (commands.Watch, "ra.jobs.watch:watch_jobs"),
     },
     "analyse transfer": {

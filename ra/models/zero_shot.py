@@ -73,12 +73,8 @@ def export_zero_shot(o: ExportZeroShot) -> str:
 
 def read_names(path: Path) -> dict[str, str]:
     """Class -> the words for it, of a file with a line ``class`` or ``class: words`` each."""
-    try:
-        lines = [
-            line.partition(":") for line in path.read_text("utf-8").splitlines() if line.strip()
-        ]
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({first_line(error)})") from None
+    rows = path.read_text("utf-8", "replace").splitlines()
+    lines = [row.partition(":") for row in rows if row.strip()]
     names = {name.strip(): words.strip() or name.strip() for name, _, words in lines}
     if not names or len(names) < len(lines):
         raise UserError(f"{path}: {len(lines)} lines name {len(names)} classes; a class a line")

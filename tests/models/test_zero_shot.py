@@ -109,8 +109,11 @@ def test_a_file_of_names_has_a_class_a_line(tmp_path, text):
     (tmp_path / "names.txt").write_text(text)
     with pytest.raises(UserError, match=r"names.txt: \d lines name \d classes; a class a line"):
         read_names(tmp_path / "names.txt")
-    with pytest.raises(UserError, match="none.txt: cannot be read"):
-        read_names(tmp_path / "none.txt")
+
+
+def test_a_missing_file_of_names_is_named(tmp_path, capsys):
+    assert main([*words(tmp_path), "--classes", str(tmp_path / "none.txt")]) == 1
+    assert capsys.readouterr().err.endswith("none.txt: No such file or directory\n")
 
 
 def test_the_description_names_its_program_relative_to_itself(exported):
