@@ -227,7 +227,7 @@ def test_the_table_of_kinds_compares_with_plain_of_the_same_images(trained):
     assert (table[table.p_model == "plain"].difference == "").all()
     assert (table[table.p_model != "plain"].difference != "").all()
     text = (trained / "kinds/kinds.md").read_text()
-    assert "RA Processing (Faster R-CNN, tiny) on scenes" in text and "Clean Images" in text
+    assert "RA Processing (Tiny Faster R-CNN) on scenes" in text and "Clean Images" in text
     assert (trained / "kinds/kinds.png").stat().st_size > 5000
 
 
