@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[1]
 FIGURES = {
     "strip.png": "embedded/sr/ra/l0.0005/resnet18/seed0/strip.png",
     "lambdas.png": "analysis/lambdas.png",
+    "kinds.png": "analysis/kinds.png",
 }
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MARK = re.compile(

@@ -28,14 +28,15 @@ def write_kinds(o: Kinds) -> None:
         ]
     )
     write_scores(table, _readable(table), o.save_dir / "kinds.csv")
-    names = table.task.map(task_title) + ": " + table.apply(_title, axis=1)
-    columns = table.evaluation_r.map(recognizer_title) + "\n" + table.measure
-    gains = table.assign(row=names, column=columns)[table.difference.notna()]
-    gains = gains.pivot(index="row", columns="column", values="difference")
-    order = [list(dict.fromkeys(of)) for of in (names, columns)]
-    gains = gains.reindex(index=[n for n in order[0] if n in gains.index], columns=order[1])
-    title = "Gain over plain processing, points; rows: trained with, columns: evaluated by"
-    write_heat_map(o.save_dir / "kinds.png", gains, title)
+    trained = table[table.training_r != NO_RECOGNIZER]
+    rows = trained.task.map(task_title) + ", " + trained.training_r.map(recognizer_title)
+    rows += " on " + trained.trained_on
+    columns = trained.evaluation_r.map(recognizer_title) + "\n" + trained.measure
+    gains = trained.assign(row=rows, column=columns).pivot(
+        index="row", columns="column", values="difference"
+    )
+    gains = gains.reindex(index=rows.unique(), columns=columns.unique())
+    write_heat_map(o.save_dir / "kinds.png", gains, "Gain over plain", unit="points")
 
 
 def _title(row: pd.Series) -> str:

@@ -166,8 +166,8 @@ def _plain_axes(axes, task: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def write_heat_map(path: Path, table: pd.DataFrame, title: str) -> None:
-    """PNG of a table of percentages as coloured cells with their numbers; a frame where row and
+def write_heat_map(path: Path, table: pd.DataFrame, title: str, unit: str = "%") -> None:
+    """PNG of a table of numbers in ``unit`` as coloured cells with their numbers; a frame where row and
     column are the same recognizer."""
     longest = max(len(str(name)) for name in table.index)
     width, height = 1.6 + 0.08 * longest + 1.1 * table.shape[1], 1.2 + 0.5 * len(table)
@@ -187,7 +187,7 @@ def write_heat_map(path: Path, table: pd.DataFrame, title: str) -> None:
                 look["bbox"] = {"fill": False, "edgecolor": look["color"]}
             axes.text(column, row, f"{number:.1f}", va="center", **look)
     axes.set_title(title)
-    figure.colorbar(image, label="%")
+    figure.colorbar(image, label=unit)
     save(figure, path)
 
 
