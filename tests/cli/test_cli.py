@@ -143,7 +143,8 @@ def test_the_released_command_line_trains_and_judges(imagenet, tmp_path, mode):
     assert (card["pipeline_tag"], card["library_name"]) == ("image-to-image", "ra")
     assert len(card["model-index"][0]["results"][0]["metrics"]) == len(tidy)
     top1, text = tidy[tidy.metric == "top1"].iloc[0], re.sub(" +", " ", text)
-    assert f"| ResNet-18: top1 | {top1.value:.3f} | {top1.low:.3f} | {top1.high:.3f} |" in text
+    interval = f"[{top1.low:.3f}, {top1.high:.3f}]"
+    assert f"| ResNet-18: top1 | {top1.value:.3f} {interval} | 2 |" in text
     assert "Trained on `imagenet`." in text and "| epochs | 1 |" in text
     assert "The data, `imagenet`: non-commercial research" in text
     shutil.move(out, tmp_path / "alone")
