@@ -167,8 +167,8 @@ def _plain_axes(axes, task: str) -> None:
 
 
 def write_heat_map(path: Path, table: pd.DataFrame, title: str, unit: str = "%") -> None:
-    """PNG of a table of numbers in ``unit`` as coloured cells with their numbers; a frame where row and
-    column are the same recognizer."""
+    """PNG of a table in ``unit`` as coloured cells with their numbers; a frame where row and column
+    are the same recognizer."""
     longest = max(len(str(name)) for name in table.index)
     width, height = 1.6 + 0.08 * longest + 1.1 * table.shape[1], 1.2 + 0.5 * len(table)
     figure, (axes,) = panels(1, width, height)
