@@ -6,7 +6,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -25,6 +25,7 @@ REGISTRIES = {
     "objective": ("ra.training.objectives", "OBJECTIVES"),
     "measure": ("ra.evaluation.quality", "MEASURES"),
 }
+EXAMPLES = Path(__file__).with_name("examples.txt")
 
 
 class Parser(argparse.ArgumentParser):
@@ -99,7 +100,7 @@ def summary(name: str) -> str:
 
 def example(name: str) -> str:
     """A line that shows how the command is used."""
-    lines = files("ra.cli").joinpath("examples.txt").read_text(encoding="utf-8").splitlines()
+    lines = EXAMPLES.read_text(encoding="utf-8").splitlines()
     return next(line for line in lines if line.split()[1] == name)
 
 

@@ -152,7 +152,7 @@ def test_no_permission_is_one_line(prepared, tmp_path):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     # Imported before, for the interpreter may be where only root can read.
-    nobody = "import os, sys, ra.jobs.train, ra.cli; os.setuid(65534); sys.exit(ra.cli.main())"
+    nobody = "import os, sys, ra.jobs.prepare, ra.cli; os.setuid(65534); sys.exit(ra.cli.main())"
     command = [sys.executable, "-c", nobody, "prepare", "--data", closed, "--save-dir", closed]
     done = subprocess.run(
         [str(part) for part in command], capture_output=True, text=True,

@@ -28,7 +28,12 @@ def test_a_folder_without_labels_and_its_pairs_become_tables_of_agreement(tmp_pa
     assert run.returncode == 0, run.stderr[-3000:]
     results = tmp_path / "results"
     table = pd.read_csv(results / "tables/paired.csv", index_col=0)
-    assert list(table.index) == ["No Processing", "Plain Processing", "Unsupervised RA"]
+    assert list(table.index) == [
+        "Clean Images",
+        "No Processing",
+        "Plain Processing",
+        "Unsupervised RA",
+    ]
     images = pd.read_csv(results / "photos/paired/plain/l0/none/seed0/images.csv")
     hits = images["my_net:prediction"] == images["my_net:clean"]
     assert table.loc["Plain Processing", "my_net"] == round(100 * hits.mean(), 1)

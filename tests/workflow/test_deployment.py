@@ -87,7 +87,7 @@ def test_a_home_that_cannot_be_written_is_not_needed(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     command = snakemake_command(tmp_path, "--dry-run")
     run = subprocess.run(command, env=clean_environment(), capture_output=True, text=True)
-    assert planned(run)["total"] == 34
+    assert planned(run)["total"] == 35
 
 
 def test_the_slurm_plugin_comes_with_its_extra_only():

@@ -82,7 +82,7 @@ def test_objectives_get_what_they_need_and_classes_and_chains_their_settings(pla
     careful = [c for c in commands if "--mode careful" in c]
     assert all("--strength 0.5 --no-gentle" in c and "--transformer-arch" in c for c in careful)
     measures = "--metrics lpips psnr sharpness --backbone vgg --radius 3 "
-    assert said.count(measures) == 9  # of evaluations, and once to fetch their networks
+    assert said.count(measures) == 10  # of evaluations, and once to fetch their networks
     assert f"ra fetch-weights {measures}--weights scratch {plugin}" in said
     assert (jobs["fetch_measures"], "fetch_weights" in jobs) == (1, False)
     assert all(plugin in c for c in re.findall(r"ra (?:evaluate|table) .*", said))
@@ -93,6 +93,12 @@ def test_the_plugin_is_an_input_of_training_and_evaluation(place):
     graph = html.unescape(snakemake(place, "--filegraph").stdout)
     nodes = graph.split('point-size="18">')[1:]
     rules = {node.partition("<")[0] for node in nodes if "it's.py" in node}
-    assert rules == {"train", "train_with_transformer", "evaluate", "evaluate_no_processing"}
+    assert rules == {
+        "train",
+        "train_with_transformer",
+        "evaluate",
+        "evaluate_no_processing",
+        "evaluate_clean",
+    }
     link = re.search(r"\.snakemake/links/\w+/it's\.py", graph)[0]
     assert (place / link).read_text() == PLUGIN
