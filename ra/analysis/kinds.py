@@ -8,7 +8,7 @@ import pandas as pd
 from ra.analysis.command_settings import Kinds
 from ra.analysis.scores import load, score, shown, shown_p, write_scores
 from ra.registry import NO_RECOGNIZER
-from ra.reporting.names import NO_TASK, UNTRAINED, p_model_title, recognizer_title, task_title
+from ra.reporting.names import UNTRAINED, p_model_title, recognizer_title, task_title
 from ra.reporting.plots import write_heat_map
 
 
@@ -18,15 +18,7 @@ def write_kinds(o: Kinds) -> None:
     A processor is compared with the plain one that was trained on the same images.
     """
     known = [one for name, *paths in o.group for one in load([*map(Path, paths)], trained_on=name)]
-    tasks = dict.fromkeys(labels["task"] for labels, _ in known if labels["task"] != NO_TASK)
-    table = score(
-        [
-            ({**labels, "task": task}, images)
-            for task in tasks
-            for labels, images in known
-            if labels["task"] in (task, NO_TASK)  # the ceiling is that of every task
-        ]
-    )
+    table = score(known)
     write_scores(table, _readable(table), o.save_dir / "kinds.csv")
     trained = table[table.training_r != NO_RECOGNIZER]
     rows = trained.task.map(task_title) + ", " + trained.training_r.map(recognizer_title)

@@ -22,6 +22,7 @@ from ra.analysis.scores import (
 from ra.errors import UserError
 from ra.evaluation.quality import MEASURES
 from ra.reporting.names import (
+    CLEAN,
     measure_title,
     p_model_order,
     p_model_title,
@@ -110,7 +111,13 @@ def _draw(table: pd.DataFrame, training_r: str, path: Path) -> None:
         here = table[table.task == task]
         for colour, r in (("C0", training_r), ("C1", OTHERS)):
             curves = here[here.evaluation_r == r].groupby("p_model")
-            for marker, (p_model, points) in zip("os^Dv", curves, strict=False):
+            for p_model, points in curves:
+                if p_model == CLEAN:
+                    axes.axhline(
+                        points.score.iloc[0], color=colour, ls=":", label=f"{r}, {p_model}"
+                    )
+            trained = (curve for curve in curves if curve[0] != CLEAN)
+            for marker, (p_model, points) in zip("os^Dv", trained, strict=False):
                 look = {"color": colour, "marker": marker, "label": f"{r}, {p_model}"}
                 _draw_curve(axes, points.sort_values("lambda"), name, **look)
         axes.set_title(task)

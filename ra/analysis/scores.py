@@ -11,7 +11,7 @@ from ra.evaluation.quality import MEASURES
 from ra.evaluation.statistics import holm, mean, over_seeds, share
 from ra.files import write_csv
 from ra.registry import NO_RECOGNIZER
-from ra.reporting.names import HEADLINES, PLAIN
+from ra.reporting.names import CLEAN, HEADLINES, PLAIN
 from ra.reporting.names import measured as measured_by
 from ra.reporting.significance import compare_answers, read_answers, read_identity, recognizers_in
 from ra.reporting.tables import with_interval, write_markdown
@@ -23,8 +23,18 @@ OTHERS = "mean of others"
 
 
 def load(evaluations: Sequence[Path], **labels: object) -> list[Scored]:
-    """(identity and ``labels``, answers) of each ``evaluation.csv``."""
-    return [({**read_identity(path), **labels}, read_answers(path)) for path in evaluations]
+    """(identity and ``labels``, answers) of each ``evaluation.csv``.
+
+    Clean images belong to no task: they are repeated for each, as the ceiling of its rows.
+    """
+    found = [({**read_identity(path), **labels}, read_answers(path)) for path in evaluations]
+    tasks = dict.fromkeys(one["task"] for one, _ in found if one["p_model"] != CLEAN)
+    return [
+        ({**one, "task": task}, images)
+        for task in tasks
+        for one, images in found
+        if one["p_model"] == CLEAN or one["task"] == task
+    ]
 
 
 def plain_of(labels: Labels) -> Labels:
@@ -89,6 +99,8 @@ def _rows(labels, images, theirs, training_r) -> list[dict[str, object]]:
         rows.append({**what, **_named("score", share(images[f"{r}:{metric}"], metric))})
         if r in compared:
             rows[-1] |= _named("difference", compared[r])
+        if labels["p_model"] == CLEAN:
+            rows[-1]["p"] = np.nan  # a ceiling is no hypothesis
     others = [f"{r}:{metric}" for r, metric in measured.items() if r != training_r]
     if training_r and others:
         shares = 100 * images[others].mean(axis=1)
@@ -132,7 +144,7 @@ def shown_quality(table: pd.DataFrame, name: str, intervals: bool = True) -> pd.
     decimals = 2 if MEASURES.get(name).unit == "dB" else 3
     if intervals:
         return shown(table, name, decimals)
-    return table[name].map(f"{{:.{decimals}f}}".format)
+    return table[name].map(f"{{:.{decimals}f}}".format).where(table[name].notna(), "")
 
 
 def limits(table: pd.DataFrame, name: str) -> tuple[pd.Series, pd.Series]:

@@ -66,6 +66,14 @@ def test_the_table_shows_the_training_r_and_the_mean_of_the_others(evaluations, 
     assert (tmp_path / "out/lambdas.png").stat().st_size > 1000
 
 
+def test_clean_images_are_the_first_row_and_a_line(evaluations, tmp_path):
+    hits = {"r18": "1111111111", "other": "1111111111"}
+    clean = write_evaluation(tmp_path / "clean", "clean", hits, task="none")
+    sweep([*evaluations, clean], "r18", tmp_path / "out")
+    lines = (tmp_path / "out/lambdas.md").read_text().splitlines()
+    assert len(lines) == 6 and "Clean Images" in lines[2] and "100.0 [" in lines[2]
+
+
 def test_a_training_recognizer_without_evaluation_is_named(evaluations, tmp_path):
     with pytest.raises(UserError, match="--training-r: vgg11 is in no evaluation"):
         sweep(evaluations, "vgg11", tmp_path / "out")

@@ -90,3 +90,15 @@ def test_a_baseline_without_a_common_recognizer_leaves_the_difference_empty(tmp_
         write_evaluation(tmp_path / "ra", "ra", {"r18": RA["r18"]}),
     ]
     assert score(load(paths))[["difference", "p"]].isna().all(axis=None)
+
+
+def test_clean_images_are_the_ceiling_of_every_task_and_no_hypothesis(tmp_path):
+    clean = write_evaluation(tmp_path / "clean", "clean", {"r18": "1111111111"}, task="none")
+    plain = [
+        write_evaluation(tmp_path / task, "plain", {"r18": PLAIN["r18"]}, task=task)
+        for task in ("sr", "dn")
+    ]
+    table = score(load([clean, *plain]))
+    ceilings = table[table.p_model == "clean"]
+    assert ceilings.task.tolist() == ["sr", "dn"] and ceilings.difference.tolist() == [50, 50]
+    assert ceilings.p.isna().all() and table.p_holm.isna().all()

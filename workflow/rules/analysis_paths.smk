@@ -80,7 +80,7 @@ def sweep_evaluations(wildcards):
     """Processors of the sweep: those of the experiment where the lambdas are the same."""
     given = {"plain": [0], **CONFIG.analysis["lambdas"]["objectives"]}
     swept = {objective: dict.fromkeys(CONFIG.tasks, given[objective]) for objective in given}
-    return [
+    return [f"{CLEAN}/evaluation.csv"] + [
         f"{PROCESSOR.format(**one)}/evaluation.csv"
         for task in analysis_tasks("lambdas")
         for one in processors(swept, CONFIG.train_recognizers[:1])
@@ -98,7 +98,7 @@ def extras_rows(wildcards):
         (o, weight(value), first if needs_recognizer(o) else NO_RECOGNIZER)
         for o, value in EXTRAS["objectives"].items()
     ]
-    groups = {"first": [], "other": [], "fine_tuned": [], "together": []}
+    groups = {"first": [CLEAN], "other": [], "fine_tuned": [], "together": []}
     for task in analysis_tasks("extras"):
         p_arch = EXTRAS["processors"].get(task, {}).get("arch")
         for seed in CONFIG.seeds:
