@@ -8,6 +8,7 @@ from ra.data.dataset import DatasetInfo
 from ra.data.images import resized
 from ra.data.prepare import prepare
 from ra.data.splits import ImageSplit
+from ra.errors import UserError
 from ra.settings.commands import Prepare
 
 SHRUNK = 2  # images that lose more than this factor are worth a hint
@@ -27,6 +28,8 @@ def prepare_data(o: Prepare) -> str:
         split = "tune" if o.data.endswith("tune") else "final"
         write_image_folder(root, tile=o.resize or 40, split=split)
     sets = {"train": o.train_sets, "val": o.val_sets} if o.train_sets and o.val_sets else None
+    if not sets and (o.train_sets or o.val_sets or any(root.glob("VOC*/ImageSets"))):
+        raise UserError(f"{root}: a VOC tree; name its image sets: --train-sets and --val-sets")
     if o.data in ("scenes", "scenes-tune"):
         from ra.data.scenes import compose
 

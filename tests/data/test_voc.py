@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ra.cli import main
 from ra.data.batches import validation_keys
 from ra.data.degradations import VALIDATION, build_task
 from ra.data.embedded import BLOCK, COLOURS, blocks
@@ -174,6 +175,13 @@ def test_an_image_name_cannot_lead_out_of_the_tree(tree, name):
     (tree / "VOC2007/ImageSets/Main/trainval.txt").write_text(name + "\n")
     with pytest.raises(UserError, match="is not the name of an image"):
         opened(tree)
+
+
+@pytest.mark.parametrize("given", [[], ["--train-sets", *MAIN]])
+def test_a_tree_without_its_image_sets_is_no_folder_of_images(tree, tmp_path, given, capsys):
+    words = ["prepare", "--data", str(tree), "--save-dir", str(tmp_path / "out"), *given]
+    assert main(words) == 1
+    assert "a VOC tree; name its image sets: --train-sets and" in capsys.readouterr().err
 
 
 def test_flips_take_the_boxes_along(tree):
