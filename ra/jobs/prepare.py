@@ -1,5 +1,6 @@
 """`ra prepare`: a folder, or one of the data sets that come with the package."""
 
+from glob import glob
 from pathlib import Path
 
 from PIL import Image
@@ -28,7 +29,7 @@ def prepare_data(o: Prepare) -> str:
         split = "tune" if o.data.endswith("tune") else "final"
         write_image_folder(root, tile=o.resize or 40, split=split)
     sets = {"train": o.train_sets, "val": o.val_sets} if o.train_sets and o.val_sets else None
-    if not sets and (o.train_sets or o.val_sets or any(root.glob("VOC*/ImageSets"))):
+    if not sets and (o.train_sets or o.val_sets or glob("VOC*/ImageSets", root_dir=root)):
         raise UserError(f"{root}: a VOC tree; name its image sets: --train-sets and --val-sets")
     if o.data in ("scenes", "scenes-tune"):
         from ra.data.scenes import compose
