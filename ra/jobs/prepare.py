@@ -1,5 +1,6 @@
 """`ra prepare`: a folder, or one of the data sets that come with the package."""
 
+import csv
 from glob import glob
 from pathlib import Path
 
@@ -8,7 +9,6 @@ from PIL import Image
 from ra.data.dataset import DatasetInfo
 from ra.data.images import resized
 from ra.data.prepare import prepare
-from ra.data.splits import ImageSplit
 from ra.errors import UserError
 from ra.settings.commands import Prepare
 
@@ -64,7 +64,9 @@ def _sizes(info: DatasetInfo, prepared: Path) -> str:
     crops = f"crops of {info.crop} px"
     if not info.resize:
         return f"sizes kept, {crops}"
-    with Image.open(Path(info.root, ImageSplit(prepared, "train").paths[0])) as image:
+    with open(prepared / "train.csv", newline="", encoding="utf-8") as rows:
+        first = next(csv.DictReader(rows))["path"]
+    with Image.open(Path(info.root, first)) as image:
         size = image.size
     before, after = ("x".join(map(str, one)) for one in (size, resized(size, info.resize)))
     text = f"resized as {before} to {after} px, {crops}"
