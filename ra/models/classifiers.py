@@ -162,6 +162,11 @@ class Ensemble(Classifying):
         self.header = {}
         self.members = nn.ModuleList(members)
 
+    @property
+    def outputs(self) -> int:
+        """Number of logits that ``answers`` returns."""
+        return self.members[0].outputs
+
     def answers(self, images: Tensor) -> Tensor:
         return _mean_probability([member(images) for member in self.members])
 
