@@ -110,14 +110,11 @@ def _draw(table: pd.DataFrame, training_r: str, path: Path) -> None:
     for axes, (task, name) in zip(drawn, chosen, strict=True):
         here = table[table.task == task]
         for colour, r in (("C0", training_r), ("C1", OTHERS)):
-            curves = here[here.evaluation_r == r].groupby("p_model")
-            for p_model, points in curves:
-                if p_model == CLEAN:
-                    axes.axhline(
-                        points.score.iloc[0], color=colour, ls=":", label=f"{r}, {p_model}"
-                    )
-            trained = (curve for curve in curves if curve[0] != CLEAN)
-            for marker, (p_model, points) in zip("os^Dv", trained, strict=False):
+            own = here[here.evaluation_r == r]
+            for row in own[own.p_model == CLEAN].itertuples():
+                axes.axhline(row.score, color=colour, ls=":", label=f"{r}, {CLEAN}")
+            curves = own[own.p_model != CLEAN].groupby("p_model")
+            for marker, (p_model, points) in zip("os^Dv", curves, strict=False):
                 look = {"color": colour, "marker": marker, "label": f"{r}, {p_model}"}
                 _draw_curve(axes, points.sort_values("lambda"), name, **look)
         axes.set_title(task)

@@ -58,15 +58,13 @@ class Detector(Recognizer):
         they are in, so that a frozen detector does not change. The proposals that count are drawn
         from torch's generator.
         """
-        if batch.objects is None:
-            raise UserError("a detector needs images with objects, as a VOC tree has them")
         net = self.network
         deciding: tuple[nn.Module, ...] = (net, net.transform, net.rpn, net.roi_heads)
         before = [module.training for module in deciding]
         for module in deciding:
             module.training = True
         try:
-            losses = net(list(images), targets_of(batch.objects))
+            losses = net(list(images), targets_of(_objects(batch)))
         finally:
             for module, mode in zip(deciding, before, strict=True):
                 module.training = mode
@@ -80,9 +78,7 @@ class Detector(Recognizer):
 
     def compare(self, answers: list[Objects], batch: Batch) -> dict[str, Any]:
         """Answers and objects of each image."""
-        if batch.objects is None:
-            raise UserError("a detector needs images with objects, as a VOC tree has them")
-        pairs = zip(answers, batch.objects, strict=True)
+        pairs = zip(answers, _objects(batch), strict=True)
         here = (({k: v.cpu() for k, v in one.items()} for one in pair) for pair in pairs)
         return {"objects": [tuple(pair) for pair in here]}
 
@@ -99,6 +95,12 @@ class Detector(Recognizer):
                 axes.add_patch(Rectangle((left, top), right - left, bottom - top, **frame))
                 look = {"fontsize": 6, "color": "white", "backgroundcolor": colour}
                 axes.text(left, top, f"{classes[label - 1]} {score:.2f}", **look)
+
+
+def _objects(batch: Batch) -> list[Objects]:
+    if batch.objects is None:
+        raise UserError("a detector needs images with objects, as a VOC tree has them")
+    return batch.objects
 
 
 def targets_of(objects: Sequence[Objects]) -> list[Objects]:
