@@ -1,4 +1,4 @@
-"""Plots the accuracies in the tables of docs/evidence.md, with their intervals.
+"""Plots the accuracies in the tables of docs/evidence.md, with the range of the seeds.
 
 python tools/evidence_plot.py docs/evidence.png
 """
@@ -16,18 +16,17 @@ from ra.files import atomic
 
 PAGE = Path(__file__).parents[1] / "docs/evidence.md"
 TASKS = {"sr": "Super-resolution", "dn": "Denoising", "jpeg": "JPEG deblocking"}
-# A transformer that saw so few images fails; its 0 % would leave the others no room.
 ROWS = {"No Processing": "s", "Plain Processing": "o", "RA Processing": "D"}
 
 
 def accuracies(page: str, task: str) -> dict[str, list[list[float]]]:
-    """[value, low, high] of each recognizer, by row."""
+    """[mean, lowest, highest of the seeds] of each recognizer, by row."""
     table = re.search(rf"<!-- table evidence_{task} .*?<!-- end -->", page, re.S)[0]
     found = {}
     for row in ROWS:
         (line,) = re.findall(rf"^\| {row} \|.*", table, re.M)
-        cells = re.findall(r"([\d.]+) \[([\d.]+), ([\d.]+)\]", line)
-        found[row] = [[float(number) for number in cell] for cell in cells]
+        cells = re.findall(r"[\d.]+(?: \([\d.]+ to [\d.]+\))?(?= \|)", line)[-3:]
+        found[row] = [([*map(float, re.findall(r"[\d.]+", cell))] * 3)[:3] for cell in cells]
     return found
 
 
@@ -54,7 +53,7 @@ def main(out: Path) -> None:
             )
         axes.set_xticks(range(3), ["Lite0\n(training R)", "Lite1", "Lite2"])
         axes.set_title(title)
-    figure.axes[0].set_ylabel("top-1, % [95 %]")
+    figure.axes[0].set_ylabel("top-1, %")
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     with atomic(out) as temporary:
