@@ -27,6 +27,7 @@ def test_the_default_analyses_train_what_the_tables_need(copy):
     assert (jobs["train"], jobs["evaluate"], jobs["train_recognizer"]) == (18, 19, 4)
     # Three tasks, two halves, plain and RA; each judged by both halves.
     assert (jobs["train_half_recognizer"], jobs["train_half"], jobs["evaluate_half"]) == (2, 12, 24)
+    assert jobs["evaluate_half_clean"] == 2
     assert (jobs["train_other_processor"], jobs["fine_tune"]) == (2, 4)
     assert (jobs["categories"], jobs["lambda_sweep"], jobs["extras"]) == (1, 1, 1)
 

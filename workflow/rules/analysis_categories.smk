@@ -58,6 +58,15 @@ use rule evaluate as evaluate_half with:
         **evaluation_outputs(HALF_EVALUATED),
 
 
+use rule evaluate_clean as evaluate_half_clean with:
+    input:
+        data=HALF_DATA,
+        recognizers=f"{HALF}/recognizers/{CATEGORIES_R}/recognizer.safetensors",
+        plugins=PLUGIN_FILES,
+    output:
+        **evaluation_outputs(f"{HALF}/clean"),
+
+
 rule categories:
     input:
         a=evaluated_halves("A"),

@@ -63,9 +63,10 @@ def aware(task, seed, arch):
 
 
 def evaluated_halves(half):
-    """Plain and recognition-aware of every task, trained on ``half`` and evaluated on both."""
+    """The half's clean images; plain and recognition-aware of every task, trained on ``half`` and
+    evaluated on both."""
     ra = ("ra", weight(CONFIG.analysis["categories"]["lambda"]), CATEGORIES_R)
-    return [
+    return [f"{HALF}/clean/evaluation.csv".format(half=half)] + [
         f"{HALF_EVALUATED}/evaluation.csv".format(
             half=half, task=task, objective=objective, l=l, arch=arch, seed=seed, other=other
         )

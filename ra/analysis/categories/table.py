@@ -9,17 +9,20 @@ import pandas as pd
 from ra.analysis.categories.halves import HALVES
 from ra.analysis.command_settings import Categories
 from ra.analysis.scores import load, score, shown_scores, spread, write_scores
-from ra.reporting.names import model_names, recognizer_title, task_title
+from ra.reporting.names import CLEAN, model_names, recognizer_title, task_title
 from ra.reporting.plots import panels, save
+
+WAY = ["trained_on", "evaluated_on"]
 
 
 def write_categories(o: Categories) -> None:
     """Write categories.csv, .md and .png from evaluations of processors by half of training."""
-    known = [
-        ({**labels, "evaluated_on": str(labels["dataset"]).rpartition("-")[2]}, images)
-        for half, paths in zip(HALVES, (o.trained_on_a, o.trained_on_b), strict=True)
-        for labels, images in load(paths, trained_on=half)
-    ]
+    known = []
+    for half, paths in zip(HALVES, (o.trained_on_a, o.trained_on_b), strict=True):
+        for labels, images in load(paths):
+            trained_on = "" if labels["p_model"] == CLEAN else half
+            own = {"trained_on": trained_on, "evaluated_on": str(labels["dataset"])[-1]}
+            known.append(({**labels, **own}, images))
     table = score(known)
     write_scores(table, _readable(table), o.save_dir / "categories.csv")
     _draw(table, o.save_dir / "categories.png")
@@ -48,7 +51,9 @@ def _draw(table: pd.DataFrame, path: Path) -> None:
     for axes, task in zip(drawn, tasks, strict=True):
         lines = table[table.task == task].groupby(["p_model", "evaluation_r"])
         for number, (names, rows) in enumerate(lines):
-            chosen = rows.set_index(["trained_on", "evaluated_on"]).reindex(ways)
+            clean = names[0] == CLEAN  # trained on neither half
+            keys, order = ("evaluated_on", [e for _, e in ways]) if clean else (WAY, ways)
+            chosen = rows.set_index(keys).reindex(order)
             x = np.arange(len(ways)) + 0.15 * number
             look = {"fmt": "o", "capsize": 3, "label": ", ".join(names)}
             axes.errorbar(x, chosen.score, spread(chosen, "score"), **look)

@@ -75,7 +75,7 @@ def test_a_recognizer_of_one_half_cannot_evaluate_the_other(whole, tmp_path, cap
     assert "knows 3 classes, which are not the 2 of" in capsys.readouterr().err
 
 
-def test_the_table_has_a_row_per_p_and_both_halves_beside_each_other(tmp_path):
+def test_the_table_has_clean_images_and_each_p_and_both_halves_beside_each_other(tmp_path):
     def trained_on(half):
         return [
             write_evaluation(
@@ -88,12 +88,21 @@ def test_the_table_has_a_row_per_p_and_both_halves_beside_each_other(tmp_path):
             for other, hits in (("A", "0000001111"), ("B", "0000000011"))
         ]
 
-    files = {f"trained_on_{half.lower()}": trained_on(half) for half in "AB"}
+    def clean(half):
+        hits = {"r18": "1111111100"}
+        return write_evaluation(
+            tmp_path / half / "clean", "clean", hits, task="none", dataset=f"five-{half}"
+        )
+
+    files = {f"trained_on_{half.lower()}": [clean(half), *trained_on(half)] for half in "AB"}
     write_categories(Categories(**files, save_dir=tmp_path / "out"))
     table = pd.read_csv(tmp_path / "out/categories.csv")
-    assert len(table) == 8
+    assert len(table) == 8 + 2
+    ceilings = table[table.p_model == "clean"]
+    assert set(ceilings.evaluated_on) == {"A", "B"} and set(ceilings.score) == {80}
+    assert ceilings[["trained_on", "difference", "p"]].isna().all(axis=None)
     across = table.query("p_model == 'ra' and trained_on == 'A' and evaluated_on == 'B'").squeeze()
     assert (across.score, across.difference, across.n) == (20, 10, 10)
     lines = (tmp_path / "out/categories.md").read_text().splitlines()
-    assert len(lines) == 6 and "R_B on B: top-1" in lines[0]
+    assert len(lines) == 7 and "R_B on B: top-1" in lines[0] and "Clean Images" in lines[2]
     assert (tmp_path / "out/categories.png").stat().st_size > 1000
