@@ -61,6 +61,8 @@ def prepare_data(o: Prepare) -> str:
 
 def _sizes(info: DatasetInfo, prepared: Path) -> str:
     """What became of the images' sizes; the first image stands for all."""
+    if info.objects:
+        return f"each fitted into a square of {info.crop} px"
     crops = f"crops of {info.crop} px"
     if not info.resize:
         return f"sizes kept, {crops}"

@@ -70,3 +70,10 @@ def test_prepare_says_what_became_of_sizes(tmp_path, capsys):
     assert "to 166x100 px, crops of 32 px -> " in capsys.readouterr().out
     assert main([*words, "--resize", "none", "--crop", "32", "--quiet"]) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_prepare_says_that_scenes_fill_a_square(tmp_path, capsys):
+    words = ["prepare", "--data", "scenes", "--scenes", "2", "1", "--crop", "64"]
+    assert main([*words, "--save-dir", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "2 training and 1 validation images, each fitted into a square of 64 px -> " in said
