@@ -11,7 +11,7 @@ from ra.evaluation.quality import MEASURES
 from ra.evaluation.statistics import holm, mean, over_seeds, share
 from ra.files import write_csv
 from ra.registry import NO_RECOGNIZER
-from ra.reporting.names import CLEAN, HEADLINES, PLAIN
+from ra.reporting.names import CLEAN, HEADLINES, PLAIN, UNTRAINED
 from ra.reporting.names import measured as measured_by
 from ra.reporting.significance import compare_answers, read_answers, read_identity, recognizers_in
 from ra.reporting.tables import with_interval, write_markdown
@@ -70,11 +70,15 @@ def score(
         if twice & recognizers_in(images).keys():
             raise UserError(f"--evaluations: two results for {_words(labels)}; give one of them")
         known[_key(labels)] = images
+    seeds = dict.fromkeys(one["seed"] for one, _ in evaluated if one["p_model"] not in UNTRAINED)
     rows = []
     for labels, images in evaluated:
-        reference = baseline(labels)
-        theirs = None if reference in (None, labels) else known.get(_key(reference))
-        rows += _rows(labels, images, theirs, training_r)
+        # What nothing trained has no seed, and is compared with the baseline of each.
+        own = seeds if seeds and labels["p_model"] in UNTRAINED else [labels["seed"]]
+        for one in [{**labels, "seed": seed} for seed in own]:
+            reference = baseline(one)
+            theirs = None if reference in (None, one) else known.get(_key(reference))
+            rows += _rows(one, images, theirs, training_r)
     table = _average(pd.DataFrame(rows))
     return table.assign(p_holm=holm(table.p))
 
@@ -99,8 +103,6 @@ def _rows(labels, images, theirs, training_r) -> list[dict[str, object]]:
         rows.append({**what, **_named("score", share(images[f"{r}:{metric}"], metric))})
         if r in compared:
             rows[-1] |= _named("difference", compared[r])
-        if labels["p_model"] == CLEAN:
-            rows[-1]["p"] = np.nan  # a ceiling is no hypothesis
     others = [f"{r}:{metric}" for r, metric in measured.items() if r != training_r]
     if training_r and others:
         shares = 100 * images[others].mean(axis=1)
@@ -128,8 +130,11 @@ def _average(rows: pd.DataFrame) -> pd.DataFrame:
     for _, group in rows.groupby(labels, sort=False, dropna=False):
         row = group.iloc[0].drop("seed").to_dict() | {"seeds": len(group)}
         if len(group) > 1:
-            for name in names:  # the last one is the difference, and so its p stays
+            # The last one is the difference, and so its p stays.
+            for name in names[-1:] if row["p_model"] in UNTRAINED else names:
                 row |= _named(name, over_seeds(group[name].tolist()))
+        if row["p_model"] == CLEAN:
+            row["p"] = np.nan  # a ceiling is no hypothesis
         averaged.append(row)
     return pd.DataFrame(averaged)[[*labels, "seeds", *measured, "p"]]
 

@@ -102,3 +102,19 @@ def test_clean_images_are_the_ceiling_of_every_task_and_no_hypothesis(tmp_path):
     ceilings = table[table.p_model == "clean"]
     assert ceilings.task.tolist() == ["sr", "dn"] and ceilings.difference.tolist() == [50, 50]
     assert ceilings.p.isna().all() and table.p_holm.isna().all()
+
+
+def test_what_nothing_trained_is_compared_with_the_plain_of_every_seed(tmp_path):
+    paths = [
+        write_evaluation(tmp_path / f"plain{seed}", "plain", {"r18": hits}, seed=seed)
+        for seed, hits in enumerate(("0000011111", "0000001111"))
+    ]
+    for name, hits in (("clean", "1111111110"), ("no_processing", "1000000000")):
+        paths.append(write_evaluation(tmp_path / name, name, {"r18": hits}))
+    table = score(load(paths))
+    for name, value, gain in (("clean", 90, 45), ("no_processing", 10, -35)):
+        found = row(table, name, "r18")
+        assert (found.score, found.difference, found.seeds) == (value, gain, 2)
+        assert found.score_low < value < found.score_high, "over images: it has no seeds"
+        assert found.difference_low < gain < found.difference_high
+        assert np.isnan(found.p) == (name == "clean")
