@@ -8,7 +8,7 @@ A writer names the source of a figure in a comment behind it, which readers do n
 
 It holds a Python expression. NAME[cell, ..., column] is the number in ``column`` of the row of
 table NAME that has these cells; NAME.all(cell, ..., column) lists those of several rows. The
-beginning of a cell or of a column's head is enough where it is unique. Tables are those of
+beginning of a cell or of a column's head is enough where no other is just so. Tables are those of
 tools/paste.py; ``NAME_2`` is the second of a file.
 """
 
@@ -43,7 +43,11 @@ class Table:
         places = _like(self.head, column)
         if len(places) != 1:
             raise LookupError(f"{column}: {len(places)} columns begin so")
-        found = [row[places[0]] for row in self.rows if all(_like(row, cell) for cell in wanted)]
+        rows = self.rows
+        for cell in wanted:  # where some cell is just so, its beginning elsewhere does not count
+            exact = any(cell in row for row in self.rows)
+            rows = [row for row in rows if (cell in row if exact else _like(row, cell))]
+        found = [row[places[0]] for row in rows]
         return [float(re.match(NUMBER, cell)[0]) for cell in found if re.match(NUMBER, cell)]
 
     def __getitem__(self, cells: tuple[str, ...]) -> float:
