@@ -20,7 +20,8 @@ ROWS = {"No Processing": "s", "Plain Processing": "o", "RA Processing": "D"}
 
 
 def accuracies(page: str, task: str) -> dict[str, list[list[float]]]:
-    """[mean, lowest, highest of the seeds] of each recognizer, by row."""
+    """[mean, lowest, highest of the seeds] of each recognizer, by row; what has no seed has one
+    number, which is all three."""
     table = re.search(rf"<!-- table evidence_{task} .*?<!-- end -->", page, re.S)[0]
     found = {}
     for row in ROWS:

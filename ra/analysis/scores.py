@@ -25,15 +25,18 @@ OTHERS = "mean of others"
 def load(evaluations: Sequence[Path], **labels: object) -> list[Scored]:
     """(identity and ``labels``, answers) of each ``evaluation.csv``.
 
-    Clean images belong to no task: they are repeated for each, as the ceiling of its rows.
+    Clean images belong to no task, and what nothing trained to no seed: they are repeated for each,
+    as the ceiling of its rows and to be compared with its plain processor.
     """
     found = [({**read_identity(path), **labels}, read_answers(path)) for path in evaluations]
     tasks = dict.fromkeys(one["task"] for one, _ in found if one["p_model"] != CLEAN)
+    seeds = dict.fromkeys(one["seed"] for one, _ in found if one["p_model"] not in UNTRAINED)
     return [
-        ({**one, "task": task}, images)
+        ({**one, "task": task, "seed": seed}, images)
         for task in tasks
         for one, images in found
         if one["p_model"] == CLEAN or one["task"] == task
+        for seed in (seeds if seeds and one["p_model"] in UNTRAINED else [one["seed"]])
     ]
 
 
@@ -56,13 +59,13 @@ def score(
         training_r: adds a row per processor for the mean of all recognizers but this one.
 
     Returns:
-        The labels without seed, evaluation_r, measure (top-1, agreement, mAP@0.5,
-        mIoU), seeds, n (images); score (%), each measure of image
-        quality (psnr, ssim) and difference (percentage points of score above the baseline), with
-        NAME_low and NAME_high, the 95 % interval: over images where there is one seed (Wilson,
-        normal, Tango), else Student's over seeds; p of McNemar's exact test, or of a t test over
-        seeds; p_holm, adjusted for all tests of the table. The mean of several recognizers is no
-        hit or miss: its difference has a normal interval and no p.
+        The labels without seed, evaluation_r, measure (top-1, agreement, mAP@0.5, mIoU), seeds, n
+        (images); score (%), each measure of image quality (psnr, ssim) and difference (percentage
+        points of score above the baseline), with NAME_low and NAME_high, the 95 % interval: over
+        images where there is one seed (Wilson, normal, Tango), else Student's over seeds, which
+        what nothing trained has in its difference only; p of McNemar's exact test, or of a t test
+        over seeds; p_holm, adjusted for all tests of the table. The mean of several recognizers is
+        no hit or miss: its difference has a normal interval and no p.
     """
     known: dict[tuple, pd.DataFrame] = {}
     for labels, images in evaluated:
@@ -70,15 +73,11 @@ def score(
         if twice & recognizers_in(images).keys():
             raise UserError(f"--evaluations: two results for {_words(labels)}; give one of them")
         known[_key(labels)] = images
-    seeds = dict.fromkeys(one["seed"] for one, _ in evaluated if one["p_model"] not in UNTRAINED)
     rows = []
     for labels, images in evaluated:
-        # What nothing trained has no seed, and is compared with the baseline of each.
-        own = seeds if seeds and labels["p_model"] in UNTRAINED else [labels["seed"]]
-        for one in [{**labels, "seed": seed} for seed in own]:
-            reference = baseline(one)
-            theirs = None if reference in (None, one) else known.get(_key(reference))
-            rows += _rows(one, images, theirs, training_r)
+        reference = baseline(labels)
+        theirs = None if reference in (None, labels) else known.get(_key(reference))
+        rows += _rows(labels, images, theirs, training_r)
     table = _average(pd.DataFrame(rows))
     return table.assign(p_holm=holm(table.p))
 
